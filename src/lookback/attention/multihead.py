@@ -1,4 +1,4 @@
-"""Multi-head attention: several dot-product attentions side by side, each on its own projections."""
+"""Multi-head attention: several attentions side by side, each on projections of its own."""
 
 from __future__ import annotations
 
