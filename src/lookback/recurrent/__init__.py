@@ -3,7 +3,7 @@
 Batch first, as everywhere; ``I`` is the width of the input and ``D`` that of the state.
 """
 
-from lookback.recurrent.layers import GRU, LSTM, RNN, set_forget_bias_
+from lookback.recurrent.layers import GRU, LSTM, RNN
 from lookback.recurrent.steps import (
     NONLINEARITIES,
     Gates,
@@ -12,6 +12,7 @@ from lookback.recurrent.steps import (
     lstm_gates,
     lstm_step,
     rnn_step,
+    set_forget_bias_,
 )
 
 __all__ = [

@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.recurrent.steps import activation, gru_step, lstm_step, rnn_step
+from lookback.recurrent.steps import (
+    activation,
+    gru_step,
+    lstm_step,
+    rnn_step,
+    set_forget_bias_,
+)
 
 
 class _Recurrent(nn.Module):
@@ -303,29 +309,6 @@ class GRU(_Recurrent):
 
     def _step(self, x_t, state, weights):
         return (gru_step(x_t, state[0], *weights),)
-
-
-def set_forget_bias_(lstm: nn.Module, value: float) -> None:
-    """Open every forget gate of an LSTM at the start (Gers et al. 2000; Jozefowicz et al. 2015).
-
-    A gate adds *two* biases: its part of ``bias_ih`` becomes ``value`` and that of ``bias_hh``
-    zero, so that the gate starts near σ(value). Writes into the parameters, as ``torch.nn.init``
-    does.
-
-    Args:
-        lstm: an :class:`LSTM` or a :class:`torch.nn.LSTM`.
-        value: the sum of both biases. σ(1) = 0.73 keeps 10⁻⁷ of a cell over 50 steps, σ(4) 40 %.
-
-    Raises:
-        ValueError: if the layer is no LSTM or has no biases.
-    """
-    D = getattr(lstm, "hidden_size", 0)
-    biases = {name: p for name, p in lstm.named_parameters() if name.startswith("bias_")}
-    if not biases or any(len(p) != 4 * D for p in biases.values()):
-        raise ValueError(f"a forget bias needs an LSTM with biases, got {lstm}")
-    with torch.no_grad():
-        for name, p in biases.items():
-            p[D : 2 * D] = value if name.startswith("bias_ih") else 0.0
 
 
 def _open_steps(lengths: Tensor, T: int, B: int) -> Tensor:

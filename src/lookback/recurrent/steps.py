@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 NONLINEARITIES = {"tanh": torch.tanh, "relu": torch.relu, "linear": lambda a: a}
 
@@ -139,6 +139,29 @@ def gru_step(
     r, z = (r_x + r_h).sigmoid(), (z_x + z_h).sigmoid()
     n = torch.tanh(n_x + r * n_h)
     return (1 - z) * n + z * h
+
+
+def set_forget_bias_(lstm: nn.Module, value: float) -> None:
+    """Open every forget gate of an LSTM at the start (Gers et al. 2000; Jozefowicz et al. 2015).
+
+    A gate adds *two* biases: its part of ``bias_ih`` becomes ``value`` and that of ``bias_hh``
+    zero, so that the gate starts near σ(value). Writes into the parameters, as ``torch.nn.init``
+    does.
+
+    Args:
+        lstm: an LSTM of :mod:`lookback.recurrent` or of :mod:`torch.nn`.
+        value: the sum of both biases. σ(1) = 0.73 keeps 10⁻⁷ of a cell over 50 steps, σ(4) 40 %.
+
+    Raises:
+        ValueError: if the layer is no LSTM or has no biases.
+    """
+    D = getattr(lstm, "hidden_size", 0)
+    biases = {name: p for name, p in lstm.named_parameters() if name.startswith("bias_")}
+    if not biases or any(len(p) != 4 * D for p in biases.values()):
+        raise ValueError(f"a forget bias needs an LSTM with biases, got {lstm}")
+    with torch.no_grad():
+        for name, p in biases.items():
+            p[D : 2 * D] = value if name.startswith("bias_ih") else 0.0
 
 
 def activation(nonlinearity: str) -> Callable[[Tensor], Tensor]:
