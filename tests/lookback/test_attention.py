@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tolerance
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from conftest import tolerance
 from lookback import masks
 from lookback.attention import (
     KERNELS,
@@ -204,7 +204,7 @@ def test_bidirectional_attention_is_permutation_equivariant_and_causal_is_not():
         (lambda: MultiHeadAttention(65, 4), "width 65 is not divisible by 4 heads"),
         (lambda: MultiHeadAttention(8, 2, kernel="fast"), "unknown kernel 'fast'"),
         (lambda: MultiHeadAttention(8, 2, dropout=1.5), r"dropout must lie in \[0, 1\), got 1.5"),
-        (lambda: MultiHeadAttention(8, 2)(torch.randn(1, 3, 6)), "width 8, but the input 6"),
+        (lambda: MultiHeadAttention(8, 2)(torch.randn(1, 3, 6)), "input has width 8, got 6"),
         (lambda: MultiHeadAttention(8, 2)(torch.randn(3, 8)), "need 3 axes"),
         (
             lambda: MultiHeadAttention(8, 2, source_width=6)(torch.randn(1, 3, 8)),

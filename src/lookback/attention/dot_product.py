@@ -6,6 +6,10 @@ the definition is :mod:`lookback.efficient.reference`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
+
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -13,6 +17,7 @@ from torch import Tensor
 from lookback.efficient import reference
 
 KERNELS = ("reference", "sdpa")
+Kernel = str | Callable[..., Tensor]
 
 
 def scaled_dot_product_attention(
@@ -24,7 +29,8 @@ def scaled_dot_product_attention(
     causal: bool = False,
     offset: int = 0,
     scale: float | None = None,
-    kernel: str = "reference",
+    bias: Float[Tensor, "..."] | None = None,
+    kernel: Kernel = "reference",
 ) -> Float[Tensor, "*batch T V"]:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1): softmax(Q Kᵀ / √K) V.
 
@@ -36,20 +42,31 @@ def scaled_dot_product_attention(
         causal: also close every key after its query.
         offset: position of the first query, read where ``causal`` is set.
         scale: factor on the scores; ``1/√K`` when left out.
-        kernel: ``"reference"`` (the equation, line by line) or ``"sdpa"`` (torch's fused kernels).
+        bias: added to the scaled scores, as :func:`lookback.positions.alibi` gives it;
+            broadcastable to ``(*batch, T, S)``.
+        kernel: ``"reference"`` (the equation, line by line), ``"sdpa"`` (torch's fused kernels),
+            another of ``KERNELS``, or a function with the arguments of
+            :func:`lookback.efficient.reference.attention`.
 
     Returns:
         One weighted sum of values a query; zeros for a query with nothing to attend to.
 
     Raises:
         ValueError: if shapes do not fit, dtypes differ or are not floating point, the mask is not
-            boolean or does not broadcast, or the kernel is unknown.
+            boolean or does not broadcast, or the kernel is unknown or takes no bias.
     """
-    if kernel == "reference":
-        return reference.attention(q, k, v, mask, causal=causal, offset=offset, scale=scale)
+    check_kernel(kernel, biased=bias is not None)
     if kernel == "sdpa":
-        return _sdpa(q, k, v, mask, causal=causal, offset=offset, scale=scale)
-    raise ValueError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
+        return _sdpa(q, k, v, mask, causal=causal, offset=offset, scale=scale, bias=bias)
+    if bias is not None:
+        reference.check_inputs(q, k, v)
+        weights = attention_weights(
+            q, k, mask, causal=causal, offset=offset, scale=scale, bias=bias
+        )
+        return weights @ v
+    if isinstance(kernel, str):
+        kernel = import_module(f"lookback.efficient.{kernel}").attention
+    return kernel(q, k, v, mask, causal=causal, offset=offset, scale=scale)
 
 
 def attention_weights(
@@ -60,6 +77,7 @@ def attention_weights(
     causal: bool = False,
     offset: int = 0,
     scale: float | None = None,
+    bias: Float[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "*batch T S"]:
     """The weights alone, softmax(Q Kᵀ / √K): what each query looks at.
 
@@ -68,7 +86,26 @@ def attention_weights(
     Returns:
         Weights whose rows sum to 1; an empty row is zero.
     """
-    return reference.weights(q, k, mask, causal=causal, offset=offset, scale=scale)
+    if bias is None:
+        return reference.weights(q, k, mask, causal=causal, offset=offset, scale=scale)
+    reference.check_inputs(q, k)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = (q * scale) @ k.mT
+    scores = scores + _checked_bias(bias, q, k)  # *batch T S
+    mask = reference.combine(mask, causal, offset, scores)
+    return scores.softmax(-1) if mask is None else reference.masked_softmax(scores, mask)
+
+
+def check_kernel(kernel: Kernel, *, biased: bool = False) -> None:
+    """Refuse a kernel that does not exist, or one that takes no bias where there is one.
+
+    Raises:
+        ValueError: listing the names.
+    """
+    if isinstance(kernel, str) and kernel not in KERNELS:
+        raise ValueError(f"unknown kernel {kernel!r}; choose one of {', '.join(KERNELS)}")
+    if biased and kernel not in ("reference", "sdpa"):
+        raise ValueError(f"kernel {kernel!r} takes no bias on scores; use reference or sdpa")
 
 
 def split_heads(x: Float[Tensor, "*batch T D"], H: int) -> Float[Tensor, "*batch {H} T D/{H}"]:
@@ -94,11 +131,27 @@ def merge_heads(x: Float[Tensor, "*batch H T K"]) -> Float[Tensor, "*batch T H*K
     return x.transpose(-2, -3).flatten(-2)  # *batch H T K -> *batch T H K -> *batch T H·K
 
 
-def _sdpa(q, k, v, mask, *, causal, offset, scale):
+def _sdpa(q, k, v, mask, *, causal, offset, scale, bias):
     reference.check_inputs(q, k, v)
-    if mask is None and causal and offset == 0:
+    if mask is None and bias is None and causal and offset == 0:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     T, S = q.shape[-2], k.shape[-2]
     scores = q.new_empty(()).expand(*q.shape[:-2], T, S)  # a shape without its memory
     mask = reference.combine(mask, causal, offset, scores)
+    if bias is not None:
+        bias = _checked_bias(bias, q, k)
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
     return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+
+
+def _checked_bias(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    shape = (*q.shape[:-1], k.shape[-2])
+    if bias.dtype != q.dtype:
+        raise ValueError(f"the bias is {bias.dtype} but the queries are {q.dtype}")
+    try:
+        fits = torch.broadcast_shapes(bias.shape, shape) == torch.Size(shape)
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"a bias of shape {tuple(bias.shape)} does not broadcast to {shape}")
+    return bias

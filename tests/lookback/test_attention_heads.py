@@ -1,0 +1,189 @@
+"""Score biases, kernels by name, grouped heads, normalised queries, rotary hook and cache."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from conftest import tolerance
+from lookback import masks
+from lookback.attention import (
+    KERNELS,
+    MultiHeadAttention,
+    attention_weights,
+    scaled_dot_product_attention,
+)
+from lookback.efficient import reference
+from lookback.efficient.cache import Cache, SlidingCache
+from lookback.positions import Rotary, alibi
+
+BIASED = ("reference", "sdpa")
+
+
+@pytest.mark.parametrize("kernel", BIASED)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_bias_is_added_to_the_scaled_scores(device, kernel, dtype, causal):
+    q, k, v = (torch.randn(2, 3, n, 4, device=device, dtype=dtype) for n in (4, 6, 6))
+    bias = alibi(3, 4, 6, offset=2, device=device, dtype=dtype)
+    mask = masks.padding(torch.tensor([6, 5], device=device), 6)[:, None]
+    out = scaled_dot_product_attention(
+        q, k, v, mask, causal=causal, offset=2, bias=bias, kernel=kernel
+    )
+    scores = q.double() @ k.double().mT / 2 + bias.double()
+    closed = ~mask | ~masks.causal(4, 6, offset=2, device=device) if causal else ~mask
+    expected = scores.masked_fill(closed, float("-inf")).softmax(-1) @ v.double()
+    torch.testing.assert_close(out.double(), expected, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("kernel", BIASED)
+def test_a_bias_passes_gradcheck_and_leaves_empty_rows_zero(kernel):
+    q, k, v, bias = (
+        torch.randn(2, *shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((3, 4), (5, 4), (5, 4), (3, 5))
+    )
+    mask = torch.rand(3, 5) < 0.6
+    mask[1] = False
+
+    def attend(q, k, v, bias):
+        return scaled_dot_product_attention(q, k, v, mask, bias=bias, kernel=kernel)
+
+    assert (attend(q, k, v, bias)[:, 1] == 0).all()
+    assert torch.autograd.gradcheck(attend, (q, k, v, bias))
+
+
+def test_a_function_serves_as_kernel():
+    seen = []
+
+    def kernel(q, k, v, mask, *, causal, offset, scale):
+        seen.append((causal, offset))
+        return reference.attention(q, k, v, mask, causal=causal, offset=offset, scale=scale)
+
+    layer = MultiHeadAttention(8, 2, kernel=kernel)
+    x = torch.randn(2, 5, 8)
+    out = layer(x, causal=True)
+    assert seen == [(True, 0)]
+    layer.kernel = "reference"
+    torch.testing.assert_close(out, layer(x, causal=True))
+
+
+def test_grouped_heads_are_full_heads_whose_keys_and_values_repeat():
+    grouped, full = MultiHeadAttention(12, 6, kv_heads=2), MultiHeadAttention(12, 6)
+
+    def repeated(w):  # 2 heads of width 2 -> 6 heads: a a a b b b
+        return w.unflatten(0, (2, 2)).repeat_interleave(3, 0).flatten(0, 1)
+
+    nn.init.normal_(grouped.in_proj_bias)
+    b_q, b_k, b_v = grouped.in_proj_bias.split([12, 4, 4])
+    full.in_proj_weight.data = torch.cat(
+        [
+            grouped.q_proj_weight,
+            repeated(grouped.k_proj_weight),
+            repeated(grouped.v_proj_weight),
+        ]
+    ).data
+    full.in_proj_bias.data = torch.cat([b_q, repeated(b_k), repeated(b_v)]).data
+    full.out_proj.load_state_dict(grouped.out_proj.state_dict())
+    x = torch.randn(2, 5, 12)
+    torch.testing.assert_close(grouped(x, causal=True), full(x, causal=True))
+    torch.testing.assert_close(grouped.weights(x), full.weights(x))
+    assert grouped.project(x)[1].shape == (2, 2, 5, 2)
+
+
+def test_normalised_queries_make_scores_blind_to_the_scale_of_the_input():
+    normal, plain = MultiHeadAttention(8, 2, qk_norm=True), MultiHeadAttention(8, 2)
+    plain.load_state_dict(normal.state_dict(), strict=False)
+    x = torch.randn(2, 5, 8)
+    torch.testing.assert_close(
+        normal.weights(100 * x), normal.weights(10 * x), rtol=1e-3, atol=1e-4
+    )
+    q, k, _ = plain.project(x)
+    expected = attention_weights(*(F.normalize(y, dim=-1) * 2 for y in (q, k)))  # RMS 1: norm √4
+    torch.testing.assert_close(normal.weights(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rotary_hook_turns_queries_and_keys_but_not_values_nor_a_source():
+    turned, plain = MultiHeadAttention(8, 2, rotary=Rotary(4)), MultiHeadAttention(8, 2)
+    plain.load_state_dict(turned.state_dict())
+    x = torch.randn(2, 5, 8)
+    q, k, v = plain.project(x)
+    mixed = reference.attention(Rotary(4)(q), Rotary(4)(k), v)
+    expected = plain.out_proj(mixed.transpose(1, 2).flatten(2))
+    torch.testing.assert_close(turned(x), expected)
+    source = torch.randn(2, 3, 8)
+    torch.testing.assert_close(turned(x, source), plain(x, source))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kv_heads", [1, 4])
+def test_attention_in_pieces_through_a_cache_equals_attention_at_once(device, kernel, kv_heads):
+    layer = MultiHeadAttention(
+        8, 4, kv_heads=kv_heads, qk_norm=True, rotary=Rotary(2), kernel=kernel
+    ).to(device, torch.float64)
+    x = torch.randn(2, 7, 8, device=device, dtype=torch.float64)
+    mask = masks.padding(torch.tensor([7, 4], device=device), 7)
+    whole = layer(x, mask=mask, causal=True)
+    cache, pieces, end = Cache(7), [], 0
+    with torch.no_grad():
+        for piece in x.split([3, 1, 1, 2], 1):
+            end += piece.shape[1]
+            pieces.append(layer(piece, mask=mask[..., :end], causal=True, cache=cache))
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+    assert cache.nbytes == 2 * 2 * kv_heads * 7 * 2 * 8  # keys and values are kept once a group
+
+
+def test_a_sliding_cache_gives_attention_behind_a_window_mask():
+    layer = MultiHeadAttention(8, 2, rotary=Rotary(4))
+    x = torch.randn(2, 9, 8)
+    whole = layer(x, mask=masks.window(9, width=3, sinks=1))
+    cache = SlidingCache(3, sinks=1)
+    with torch.no_grad():
+        pieces = [layer(piece, causal=True, cache=cache) for piece in x.split([4, 1, 1, 3], 1)]
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+
+
+def test_projected_keys_and_values_stand_for_their_source():
+    layer = MultiHeadAttention(8, 2, source_width=6)
+    x, source = torch.randn(2, 3, 8), torch.randn(2, 5, 6)
+    mask = masks.padding(torch.tensor([5, 2]), 5)
+    kv = layer.project_source(source)
+    torch.testing.assert_close(layer(x, mask=mask, kv=kv), layer(x, source, mask))
+
+
+X = torch.zeros(1, 3, 8)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: MultiHeadAttention(8, 4, kv_heads=3), "4 heads cannot share 3 heads"),
+        (lambda: MultiHeadAttention(8, 4, kv_heads=0), "4 heads cannot share 0 heads"),
+        (lambda: MultiHeadAttention(8, 2)(X, X, cache=Cache(4)), "one of source, cache and kv"),
+        (lambda: MultiHeadAttention(8, 2)(X.long()), "input must be floating point"),
+        (lambda: MultiHeadAttention(8, 2)(X, X.long()), "source must be floating point"),
+        (
+            lambda: scaled_dot_product_attention(X, X, X, bias=torch.zeros(3, 4)),
+            r"a bias of shape \(3, 4\) does not broadcast to \(1, 3, 3\)",
+        ),
+        (
+            lambda: scaled_dot_product_attention(X, X, X, bias=torch.zeros(2, 3, 3), kernel="sdpa"),
+            r"a bias of shape \(2, 3, 3\) does not broadcast",
+        ),
+        (
+            lambda: attention_weights(X, X, bias=torch.zeros(3, 3).double()),
+            "the bias is torch.float64 but the queries are torch.float32",
+        ),
+        (
+            lambda: scaled_dot_product_attention(
+                X, X, X, bias=torch.zeros(3, 3), kernel=reference.attention
+            ),
+            "takes no bias on scores; use reference or sdpa",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
