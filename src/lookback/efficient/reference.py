@@ -88,6 +88,17 @@ def combine(
     return past if mask is None else mask & past
 
 
+def part(
+    mask: Bool[Tensor, "..."], rows: slice | Tensor, columns: slice | Tensor
+) -> Bool[Tensor, "..."]:
+    """The entries of a mask for some queries and keys; an axis of length 1 serves them all."""
+    if mask.ndim and mask.shape[-1] > 1:
+        mask = mask[..., columns]
+    if mask.ndim > 1 and mask.shape[-2] > 1:
+        mask = mask[..., rows, :]
+    return mask
+
+
 def check_inputs(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
     """Refuse queries, keys and values that do not fit together.
 

@@ -226,17 +226,8 @@ def _close(
 ) -> None:
     """Set the closed scores of one tile to ``-inf``, in place."""
     if mask is not None:
-        s.masked_fill_(~_part(mask, rows, columns), float("-inf"))
+        s.masked_fill_(~reference.part(mask, rows, columns), float("-inf"))
     if causal and columns.stop > rows.start + offset + 1:  # the diagonal crosses this tile
         T, S = s.shape[-2:]
         past = masks.causal(T, S, offset=rows.start + offset - columns.start, device=s.device)
         s.masked_fill_(~past, float("-inf"))
-
-
-def _part(mask: Tensor, rows: slice, columns: slice) -> Tensor:
-    """The mask of one tile; an axis of length 1 serves every tile."""
-    if mask.ndim and mask.shape[-1] > 1:
-        mask = mask[..., columns]
-    if mask.ndim > 1 and mask.shape[-2] > 1:
-        mask = mask[..., rows, :]
-    return mask
