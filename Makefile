@@ -20,7 +20,7 @@ course: $(READY)  ## the main job: the book, the exercises, a graded example cla
 	@$(BIN)/python tools/course.py --jobs $(JOBS)
 
 test: $(READY) exercises book  ## every test that takes seconds
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not stress"
 
 book: $(READY) exercises  ## execute what changed, render with warnings as errors
 	@$(BIN)/python tools/book.py --jobs $(JOBS)

@@ -1,6 +1,6 @@
 """nbgrader's view of the course: sources in solutions/, releases in exercises/."""
 
-c = get_config()  # noqa: F821  (nbgrader puts it here)
+c = get_config()
 
 c.CourseDirectory.course_id = "lookback"
 c.CourseDirectory.source_directory = "solutions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -39,6 +40,26 @@ def _defaults():
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium; what needs it is skipped where there is none."""
+    return _system_program("Chromium", "chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> str:
+    """Path of bubblewrap; what needs it is skipped where there is none."""
+    return _system_program("bubblewrap", "bwrap")
+
+
+def _system_program(package: str, *names: str) -> str:
+    path = next((found for found in map(shutil.which, names) if found), None)
+    if path is None:
+        say = pytest.fail if os.environ.get("CI") else pytest.skip
+        say(f"{package} is not installed: what needs it was not tested")
+    return path
 
 
 def tolerance(dtype: torch.dtype) -> dict[str, float]:

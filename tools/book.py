@@ -10,6 +10,7 @@ warnings as errors.
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -123,11 +124,12 @@ def run_page(page: Page, key: str) -> str:
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
-    notebook = nbformat.from_dict(json.loads(nbformat.writes(page.notebook)))
+    notebook = copy.deepcopy(page.notebook)
     client = NotebookClient(
         notebook,
         timeout=300,
         kernel_name="python3",
+        extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(ROOT)}},
     )
     start = time.perf_counter()

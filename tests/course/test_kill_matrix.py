@@ -1,0 +1,71 @@
+"""Every known wrong answer loses points where it should; every right one keeps them all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import grade
+from proctor import kill_matrix, plain, release
+from proctor.answers import Misconception
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSIGNMENTS = release.assignments(ROOT)
+FEWEST = {"05_self_attention": (40, 21)}  # misconceptions, right answers
+
+# one worker runs the whole matrix, with processes of its own
+pytestmark = pytest.mark.xdist_group("kill_matrix")
+
+
+def mark(assignment: str, notebooks: dict[str, str]) -> dict[str, plain.Marks]:
+    return plain.autograde(ROOT, assignment, notebooks, depends=grade.depends(assignment))
+
+
+@pytest.fixture(scope="module", params=ASSIGNMENTS)
+def assignment(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def matrix(assignment) -> dict[str, dict]:
+    """The whole matrix, written to ``_build/kill_matrix.json`` as well."""
+    rows = kill_matrix.matrix(ROOT, assignment, lambda notebooks: mark(assignment, notebooks))
+    path = ROOT / "_build" / "kill_matrix.json"
+    known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps(known | {assignment: rows}, indent=1, ensure_ascii=False), "utf-8")
+    return rows
+
+
+def test_the_reference_earns_everything_and_the_untouched_release_nothing(assignment):
+    notebooks = kill_matrix.submissions(ROOT, assignment)
+    ends = {name: notebooks[name] for name in ("reference", "untouched")}
+    marks = mark(assignment, ends)
+    assert not marks["reference"].lost()
+    assert marks["reference"].earned == marks["untouched"].points > 0
+    assert marks["untouched"].earned == 0
+
+
+def test_every_misconception_is_killed_in_its_own_check_with_the_right_words(matrix):
+    verdicts = {label: row["verdict"] for label, row in matrix.items() if label.startswith("wrong")}
+    alive = {label: verdict for label, verdict in verdicts.items() if verdict != "killed"}
+    assert not alive, json.dumps(alive, indent=1)
+
+
+def test_every_right_answer_keeps_every_point(matrix):
+    verdicts = {label: row["verdict"] for label, row in matrix.items() if label.startswith("right")}
+    refused = {label: verdict for label, verdict in verdicts.items() if verdict != "accepted"}
+    assert not refused, json.dumps(refused, indent=1)
+
+
+def test_the_known_answers_cover_every_task(assignment):
+    known = kill_matrix.known_answers(ROOT, assignment)
+    wrong = [answer for answer in known if isinstance(answer, Misconception)]
+    right = [answer for answer in known if not isinstance(answer, Misconception)]
+    fewest_wrong, fewest_right = FEWEST[assignment]
+    assert len(wrong) >= fewest_wrong
+    assert len(right) >= fewest_right
+    for task in kill_matrix.reference_answers(ROOT, assignment):
+        assert len([answer for answer in right if answer.task == task]) >= 3, task
+        assert len([answer for answer in wrong if answer.task == task]) >= 3, task
