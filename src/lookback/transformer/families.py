@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from lookback import masks
+from lookback.attention.inputs import padding_mask
 from lookback.transformer.config import Config
 from lookback.transformer.stack import Embedding, Stack, State
 
@@ -48,7 +48,7 @@ class EncoderOnly(nn.Module):
             ValueError: if the input or its lengths do not fit.
         """
         y = self.embedding(x)
-        mask = _padding(lengths, y)
+        mask = padding_mask(lengths, y)
         y = self.encoder(y, mask)
         if self.pool == "first":
             y = y[:, 0]
@@ -62,7 +62,7 @@ class EncoderOnly(nn.Module):
     def maps(self, x: Tensor, lengths: Int[Tensor, " B"] | None = None) -> list[Tensor]:
         """The weights of attention, ``(B, H, T, T)``, block by block."""
         y = self.embedding(x)
-        return [own for own, _ in self.encoder.maps(y, _padding(lengths, y))]
+        return [own for own, _ in self.encoder.maps(y, padding_mask(lengths, y))]
 
 
 class DecoderOnly(nn.Module):
@@ -177,7 +177,7 @@ class EncoderDecoder(nn.Module):
     ) -> tuple[Float[Tensor, "B S D"], Bool[Tensor, "B 1 S"] | None]:
         """What the decoder reads, and which of it is real."""
         y = self.source_embedding(source)
-        mask = _padding(lengths, y)
+        mask = padding_mask(lengths, y)
         return self.encoder(y, mask), mask
 
     def maps(
@@ -246,15 +246,3 @@ def _tie(head: nn.Linear, embedding: Embedding) -> None:
             f"{embedding.vocabulary}"
         )
     head.weight = embedding.tokens.weight
-
-
-def _padding(lengths: Tensor | None, y: Tensor) -> Bool[Tensor, "B 1 T"] | None:
-    if lengths is None:
-        return None
-    if lengths.shape != y.shape[:1]:
-        raise ValueError(
-            f"there are {len(y)} sequences but lengths of shape {tuple(lengths.shape)}"
-        )
-    if lengths.numel() and int(lengths.min()) < 1:
-        raise ValueError(f"every sequence needs at least 1 position, got {int(lengths.min())}")
-    return masks.padding(lengths, y.shape[1])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lookback.attention.inputs import check_tokens, check_vectors
 from lookback.efficient.cache import Cache
 from lookback.positions import LearnedPositions, alibi, sinusoidal
 from lookback.transformer.block import Block, make_norm
@@ -54,7 +54,7 @@ class Embedding(nn.Module):
                 outside the vocabulary, or learned positions end before the sequence does.
         """
         if self.vocabulary is None:
-            self._check_vectors(x)
+            check_vectors(x, self.config.input_width)
             y = self.vectors(x)
         else:
             check_tokens(x, self.vocabulary)
@@ -66,15 +66,6 @@ class Embedding(nn.Module):
         elif self.positions is not None:
             y = y + self.positions(y, offset=offset)
         return F.dropout(y, self.config.dropout, self.training)
-
-    def _check_vectors(self, x: Tensor) -> None:
-        width = self.config.input_width
-        if x.ndim != 3 or x.shape[-1] != width:
-            raise ValueError(f"vectors need shape (B, T, {width}), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise ValueError(f"vectors must be floating point, got {x.dtype}")
-        if x.shape[1] == 0:
-            raise ValueError("the sequence is empty: it has 0 positions")
 
 
 class Stack(nn.Module):
@@ -198,21 +189,3 @@ class State:
         """Forget every token from position ``length`` on, as rejected guesses ask."""
         for cache in self.caches:
             cache.crop(length)
-
-
-def check_tokens(x: Tensor, vocabulary: int) -> None:
-    """Refuse what is not a batch of tokens.
-
-    Raises:
-        ValueError: naming the shape, the dtype or the token that does not fit.
-    """
-    if x.is_floating_point() or x.dtype == torch.bool:
-        raise ValueError(f"tokens must be integers, got {x.dtype}")
-    if x.ndim != 2:
-        raise ValueError(f"tokens need 2 axes (B, T), got {tuple(x.shape)}")
-    if x.shape[1] == 0:
-        raise ValueError("the sequence is empty: it has 0 tokens")
-    # on a GPU this look would make every step wait; there, the lookup itself fails
-    if x.device.type == "cpu" and x.numel() and not 0 <= int(x.min()) <= int(x.max()) < vocabulary:
-        found = f"{int(x.min())} to {int(x.max())}"
-        raise ValueError(f"tokens run from {found}, but the vocabulary has {vocabulary}")
