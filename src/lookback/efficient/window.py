@@ -80,43 +80,67 @@ def attention(
 
 def _banded(q, k, v, mask, causal, offset, width, sinks, block):
     T, S = q.shape[-2], k.shape[-2]
+    width, sinks = min(width, S + T + abs(offset)), min(sinks, S)  # beyond these nothing changes
     behind, ahead = width - 1, 0 if causal else width - 1
-    # the same for every block: row i may see its columns i … i + behind + ahead
-    column = torch.arange(behind + block + ahead, device=q.device)
-    row = torch.arange(block, device=q.device)[:, None]
-    band = (column >= row) & (column <= row + behind + ahead)  # b span
+    band = _band(block, behind, ahead, q.device)
+    # cut once: the backward pass joins the pieces' gradients once, where a slice for each block
+    # would spread every one of them over the whole length
+    k_blocks, v_blocks = k.split(block, -2), v.split(block, -2)
+    k_sinks, v_sinks = k[..., :sinks, :], v[..., :sinks, :]
     # a query that stands on a key sees that key
     never_empty = mask is None and offset >= 0 and offset + T <= S
-    out = [q.new_zeros(*q.shape[:-2], 0, v.shape[-1])]
-    for start in range(0, T, block):
-        rows = slice(start, min(start + block, T))
-        first = start + offset - behind  # position of the first column
-        low = min(max(first, 0), S)
-        high = max(low, min(rows.stop + offset + ahead, S))
+    out = []
+    for i, q_i in enumerate(q.split(block, -2)):
+        rows = slice(i * block, i * block + q_i.shape[-2])
+        first = rows.start + offset - behind
+        near = _covering(first, rows.stop + offset + ahead, S, block)
+        low, high = near.start * block, min(near.stop * block, S)
         columns = slice(low, high)
-        open_ = band[: rows.stop - start, low - first : high - first]
+        open_ = band[: rows.stop - rows.start, low - first + block : high - first + block]
+        k_i, v_i = _join(k_blocks[near], k), _join(v_blocks[near], v)
         if sinks:
-            columns = _with_sinks(columns, min(sinks, S), q.device)
-            distance = torch.arange(start, rows.stop, device=q.device)[:, None] + offset - columns
-            open_ = (distance.abs() < width) | (columns < sinks)
-            open_ = open_ & (distance >= 0) if causal else open_
+            columns, open_ = _with_sinks(columns, rows, offset, width, sinks, causal, q.device)
+            k_i = torch.cat([k_sinks[..., :low, :], k_i, k_sinks[..., high:, :]], -2)
+            v_i = torch.cat([v_sinks[..., :low, :], v_i, v_sinks[..., high:, :]], -2)
         if mask is not None:
             open_ = open_ & reference.part(mask, rows, columns)
-        scores = q[..., rows, :] @ k[..., columns, :].mT  # *batch b span
+        scores = q_i @ k_i.mT  # *batch b columns
         if never_empty:
             weights = scores.masked_fill_(~open_, float("-inf")).softmax(-1)
         else:
             weights = reference.masked_softmax(scores, open_)
-        out.append(weights @ v[..., columns, :])
+        out.append(weights @ v_i)
     return torch.cat(out, -2)
 
 
-def _with_sinks(columns: slice, sinks: int, device: torch.device) -> Tensor:
-    """The columns' positions and those of the sinks, each once."""
+def _band(block: int, behind: int, ahead: int, device: torch.device) -> Tensor:
+    """Which columns each row of any block may see, from ``block`` before the first that one can."""
+    row = torch.arange(block, device=device)[:, None]
+    column = torch.arange(-block, behind + 2 * block + ahead, device=device)
+    return (column >= row) & (column <= row + behind + ahead)
+
+
+def _covering(first: int, last: int, S: int, block: int) -> slice:
+    """The blocks of keys that hold positions ``first … last - 1``, none if none does."""
+    if first >= S or last <= 0:
+        return slice(0, 0)
+    return slice(max(first, 0) // block, -(-min(last, S) // block))
+
+
+def _join(pieces: tuple[Tensor, ...], whole: Tensor) -> Tensor:
+    return torch.cat(pieces, -2) if pieces else whole[..., :0, :]
+
+
+def _with_sinks(columns, rows, offset, width, sinks, causal, device):
+    """Positions of the columns and of the sinks, each once, and which of them each row may see."""
     near = torch.arange(columns.start, columns.stop, device=device)
     before = torch.arange(min(sinks, columns.start), device=device)
     after = torch.arange(columns.stop, max(columns.stop, sinks), device=device)
-    return torch.cat([before, near, after])
+    position = torch.cat([before, near, after])
+    query = torch.arange(rows.start, rows.stop, device=device)[:, None] + offset
+    distance = query - position
+    open_ = (distance.abs() < width) | (position < sinks)
+    return position, open_ & (distance >= 0) if causal else open_
 
 
 def _dilated(q, k, v, mask, causal, offset, width, dilation, block):
