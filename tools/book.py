@@ -191,8 +191,11 @@ def write_claims(pages: list[Page]) -> None:
     """Assemble ``_build/claims.json`` from what the executed pages recorded."""
     from lookback import claims
 
-    rows = claims.collect({page.name: with_outputs(page) for page in pages})
-    write(ROOT / CLAIMS, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    try:
+        ledger = claims.collect({page.name: with_outputs(page) for page in pages})
+    except ValueError as error:
+        raise PageError(f"the ledger of claims: {error}") from error
+    write(ROOT / CLAIMS, json.dumps(ledger, indent=1, ensure_ascii=False) + "\n")
 
 
 def stage(pages: list[Page]) -> str:

@@ -95,7 +95,7 @@ def test_every_page_of_the_book_stands_in_the_table_of_contents():
 
 
 def test_every_measured_claim_names_a_page_that_exists():
-    rows = json.loads((book.ROOT / book.CLAIMS).read_text("utf-8"))
+    rows = json.loads((book.ROOT / book.CLAIMS).read_text("utf-8"))["claims"]
     measured = [row for row in rows if row["measurements"]]
     assert measured
     for row in measured:
