@@ -375,7 +375,7 @@ TOKENS = torch.zeros(2, 4, dtype=torch.int64)
         (lambda: DecoderOnly(SMALL)(TOKENS.float()), "must be integers, got torch.float32"),
         (lambda: DecoderOnly(SMALL)(TOKENS[0]), r"2 axes \(B, T\), got \(4,\)"),
         (lambda: DecoderOnly(SMALL)(TOKENS[:, :0]), "the sequence is empty"),
-        (lambda: DecoderOnly(SMALL)(TOKENS + 11), "run from 11 to 11, but the vocabulary has 11"),
+        (lambda: DecoderOnly(SMALL)(TOKENS + 11), "run from 11 to 11, the vocabulary has 11"),
         (lambda: DecoderOnly(SMALL)(TOKENS - 1), "run from -1 to -1"),
         (
             lambda: DecoderOnly(replace(SMALL, positions="learned", max_length=3))(TOKENS),

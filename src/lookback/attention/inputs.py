@@ -25,9 +25,7 @@ def check_tokens(tokens: Tensor, vocabulary: int) -> None:
     if tokens.device.type == "cpu" and tokens.numel():
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= vocabulary:
-            raise ValueError(
-                f"tokens run from {low} to {high}, but the vocabulary has {vocabulary}"
-            )
+            raise ValueError(f"tokens run from {low} to {high}, the vocabulary has {vocabulary}")
 
 
 def check_vectors(x: Tensor, width: int) -> None:
