@@ -159,8 +159,8 @@ def test_agreement_closes_its_subjects_in_reverse_with_the_first_at_its_distance
     assert T == low + more + 2
     for row, target in zip(tokens.tolist(), targets.tolist(), strict=True):
         nouns = [t for t in range(T) if row[t] < agreement.NOUNS]
-        thats = [t for t in range(T) if row[t] == agreement.THAT]
-        subjects = [nouns[0], *(t + 1 for t in thats)]
+        markers = [t for t in range(T) if row[t] == agreement.THAT]
+        subjects = [nouns[0], *(t + 1 for t in markers)]
         assert low <= T - 1 - subjects[0] <= low + more
         assert len(subjects) == depth
         assert row[-depth:] == [agreement.VERB] * depth

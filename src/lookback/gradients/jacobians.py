@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lookback.recurrent import gru_step, lstm_step
 
+NORMS = ("spectral", "frobenius")
 _SLOPES = {
     "tanh": lambda h_t: 1 - h_t.square(),
     "relu": lambda h_t: (h_t > 0).to(h_t.dtype),
@@ -147,10 +148,12 @@ def gradient_norm_by_distance(
     Raises:
         ValueError: if these are no square matrices, there are none, or the norm is unknown.
     """
-    orders = {"spectral": 2, "frobenius": "fro"}
-    if norm not in orders:
-        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(orders)}")
-    return torch.linalg.matrix_norm(jacobian_products(jacobians), orders[norm])
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
+    products = jacobian_products(jacobians)
+    if norm == "spectral":
+        return torch.linalg.matrix_norm(products, 2)
+    return torch.linalg.matrix_norm(products)  # Frobenius by default
 
 
 def lyapunov_rate(
