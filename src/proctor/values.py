@@ -29,7 +29,12 @@ class Packer:
         self.foreign = foreign
         self.known = known or {}
         self.tensors: list[torch.Tensor] = []
+        self.described: set[int] = set()
+        self.containers: list[list | dict] = []
+        self.generators: list[torch.Generator] = []
+        self.modules: list[torch.nn.Module] = []
         self._index: dict[int, int] = {}
+        self._finished: tuple[list[list[Any]], list[torch.Tensor]] | None = None
 
     def value(self, value: Any) -> Any:
         """The JSON of one value."""
@@ -45,13 +50,17 @@ class Packer:
         if isinstance(value, torch.Tensor) and _plain(value):
             return self.known.get(id(value)) or {"t": self.tensor(value)}
         if kind is list:
-            return {"l": [self.value(x) for x in value]}
+            data = {"l": [self.value(x) for x in value]}
+            self.containers.append(value)
+            return data
         if kind is torch.Size:
             return {"size": list(value)}
         if isinstance(value, tuple):
             return {"u": [self.value(x) for x in value]}
         if isinstance(value, dict):
-            return {"d": [[self.value(k), self.value(v)] for k, v in value.items()]}
+            data = {"d": [[self.value(k), self.value(v)] for k, v in value.items()]}
+            self.containers.append(value)
+            return data
         if kind is torch.dtype and value in NAMES:
             return {"dtype": NAMES[value]}
         if kind is torch.device and value.type == "cpu":
@@ -71,8 +80,23 @@ class Packer:
             self.tensors.append(tensor)
         return index
 
+    def described_tensor(self, tensor: torch.Tensor | None) -> int | None:
+        """The index of a tensor that describes an object, and is no value by itself."""
+        if tensor is None:
+            return None
+        if not _plain(tensor):
+            raise Refused(f"a parameter or buffer of type {type(tensor).__name__} does not cross")
+        index = self.tensor(tensor)
+        self.described.add(index)
+        return index
+
     def finish(self) -> tuple[list[list[Any]], list[torch.Tensor]]:
-        """Rows ``[storage, size, stride, offset, requires grad]``, and the storages."""
+        """Rows ``[storage, size, stride, offset, requires grad]``, and the storages.
+
+        The storages are views of the tensors' own memory.
+        """
+        if self._finished is not None and len(self._finished[0]) == len(self.tensors):
+            return self._finished
         groups: dict[Any, list[int]] = {}
         for i, t in enumerate(self.tensors):
             key = (t.untyped_storage().data_ptr(), t.dtype) if t.numel() else ("empty", i)
@@ -92,7 +116,8 @@ class Packer:
                 offset = t.storage_offset() - start if t.numel() else 0
                 grad = int(t.requires_grad)
                 rows[i] = [number, list(t.shape), list(t.stride()), offset, grad]
-        return rows, storages
+        self._finished = rows, storages
+        return self._finished
 
 
 class Unpacker:
@@ -111,6 +136,11 @@ class Unpacker:
         if type(rows) is not list or len(rows) > MAX_TENSORS:
             raise WireError("the tensors of a frame are not a short list")
         self.tensors = [_lay_out(row, storages, limit) for row in rows]
+        self.grad = {i for i, row in enumerate(rows) if row[4] == 1}
+        self.containers: list[list | dict] = []
+        self.generators: list[torch.Generator] = []
+        self._storages = storages
+        self._drawn: dict[int, torch.Generator] = {}
 
     def value(self, data: Any) -> Any:
         """The value of one piece of JSON."""
@@ -129,6 +159,8 @@ class Unpacker:
             return self.tensor(body)
         if tag in ("l", "u", "slice", "size"):
             items = [self.value(x) for x in _list(body)]
+            if tag == "l":
+                self.containers.append(items)
             return {"l": list, "u": tuple, "slice": _slice, "size": _size}[tag](items)
         if tag == "d":
             return self._dict(body)
@@ -151,9 +183,34 @@ class Unpacker:
         if any(len(pair) != 2 for pair in pairs):
             raise WireError("a dict whose items are no pairs")
         try:
-            return {self.value(k): self.value(v) for k, v in pairs}
+            found = {self.value(k): self.value(v) for k, v in pairs}
         except TypeError:
             raise WireError("a dict with a key that cannot be one") from None
+        self.containers.append(found)
+        return found
+
+    def generator(self, index: Any) -> torch.Generator:
+        """A random generator in the state that a row holds."""
+        if index not in self._drawn:
+            generator = torch.Generator()
+            try:
+                generator.set_state(self.tensor(index))
+            except (RuntimeError, TypeError):
+                raise WireError("a generator in a state that is none") from None
+            self._drawn[index] = generator
+        self.generators.append(self._drawn[index])
+        return self._drawn[index]
+
+    def changed_storages(self, before: bytes) -> list[tuple[int, torch.Tensor]]:
+        """Storages whose bytes are no longer those that arrived."""
+        changed, offset = [], 0
+        for i, storage in enumerate(self._storages):
+            size = storage.numel() * storage.element_size()
+            now = storage.view(torch.uint8).numpy().tobytes() if size else b""
+            if now != before[offset : offset + size]:
+                changed.append((i, storage))
+            offset += size
+        return changed
 
 
 def _plain(t: torch.Tensor) -> bool:

@@ -1,0 +1,227 @@
+"""The trusted side: it runs the checks, with stand-ins under the student's names.
+
+A check is ordinary Python and runs here, with the reference and everything hidden in it; only calls
+of the student's functions cross to the candidate. What a candidate does, or fails to do, in that
+time can cost the check and nothing else.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import builtins
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from proctor import seeds
+from proctor.limits import Limits
+from proctor.link import of, text_of
+from proctor.peer import Peer
+from proctor.wire import Channel, WireError
+
+
+class Gone(BaseException):
+    """The candidate is of no more use: it ended, overran, or broke the protocol.
+
+    Not an ``Exception``, so that no check takes it for an answer.
+
+    Args:
+        kind: ``ended``, ``cpu``, ``wall`` or ``refused``.
+        reason: for the student.
+    """
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one check.
+
+    Args:
+        passed: whether it earned its points.
+        message: what the student reads where it did not.
+        where: the lines of the student's code that an error came from.
+        kind: ``passed``, ``failed``, ``error`` (the student's code raised), or ``missing`` (nothing
+            was written).
+    """
+
+    passed: bool
+    message: str = ""
+    where: str = ""
+    kind: str = "passed"
+
+
+class Examinee(Peer):
+    """The examiner's end of the channel to one candidate.
+
+    Args:
+        pid: of the candidate; its CPU time is read from outside.
+        sock: to the candidate.
+        limits: what each cell and each check may use.
+    """
+
+    def __init__(self, pid: int, sock: socket.socket, limits: Limits) -> None:
+        super().__init__(Channel(sock, limits, idle=self._watch), {})
+        self.pid, self.limits = pid, limits
+        self._cpu_end = self._wall_end = 0.0
+        self._state: torch.Tensor | None = None
+
+    def run(self, label: str, source: str) -> tuple[str, dict[str, str] | None]:
+        """Run a cell of the notebook; what it printed, and the error that stopped it.
+
+        Raises:
+            Gone: if the candidate did not survive it.
+        """
+        with self._budget():
+            packer = self.packer()
+            head = {"label": label, "source": source} | self.ambient()
+            reply, _ = self.request("cell", packer, **head)
+            error = reply.get("error")
+            if error is not None:
+                error = {k: str(v)[:8000] for k, v in _guarded(of, dict, error).items()}
+            return str(reply.get("printed"))[: self.limits.output + 100], error
+
+    def check(self, source: str, label: str, setup: dict[str, Any], key: bytes) -> Verdict:
+        """Run one check against the candidate.
+
+        Args:
+            source: of the check, hidden tests included.
+            label: its name.
+            setup: namespace of the setup cell on this side.
+            key: that its seeds are mixed with.
+
+        Raises:
+            Gone: if the candidate did not survive it.
+        """
+        code = compile(source, f"<{label}>", "exec", dont_inherit=True)
+        with self._budget(), seeds.keyed(key, label):
+            self.forget()
+            self.request("begin", self.packer(), seed=seeds.mixed(key, label))
+            namespace = dict(setup) | {"__name__": "check"}
+            namespace.update(self._names(_wanted(source, namespace)))
+            namespace[seeds.MARK] = lambda lent: self._given(lent, namespace)
+            try:
+                exec(code, namespace)
+            except Exception as error:
+                return _verdict(error)
+            finally:
+                self.forget()
+                _reset()
+        return Verdict(True)
+
+    def request(self, op: str, packer: Any, **head: Any) -> Any:
+        try:
+            return super().request(op, packer, **head)
+        except WireError as error:
+            raise Gone("refused", f"what came back was refused: {error}") from None
+
+    def ambient(self) -> dict[str, Any]:
+        head: dict[str, Any] = {"dtype": str(torch.get_default_dtype()).removeprefix("torch.")}
+        state = torch.get_rng_state()
+        if self._state is None or not torch.equal(state, self._state):
+            self._state = state
+            head["rng"] = base64.b64encode(state.numpy().tobytes()).decode()
+        return head
+
+    def told(self, reply: dict) -> None:
+        if reply.get("drew") is True:
+            torch.rand(1)  # the numbers go on here too; which ones, the candidate does not choose
+
+    def _names(self, wanted: list[str]) -> dict[str, Any]:
+        reply, unpacker = self.request("names", self.packer(), names=wanted)
+        found = _guarded(of, dict, reply.get("found"))
+        try:
+            return {name: unpacker.value(found[name]) for name in wanted if name in found}
+        except WireError as error:
+            raise Gone("refused", f"what came back was refused: {error}") from None
+
+    def _given(self, lent: dict[str, Any], here: dict[str, Any]) -> AbstractContextManager[None]:
+        @contextmanager
+        def replaced() -> Iterator[None]:
+            before = {name: here[name] for name in lent if name in here}
+            packer = self.packer()
+            self.request("given", packer, names={n: packer.value(x) for n, x in lent.items()})
+            here.update(lent)
+            try:
+                yield
+            finally:
+                for name in lent:
+                    here.pop(name)
+                here.update(before)
+                self.request("given", self.packer(), names=dict.fromkeys(lent))
+
+        return replaced()
+
+    @contextmanager
+    def _budget(self) -> Iterator[None]:
+        self._cpu_end = cpu_time(self.pid) + self.limits.cpu
+        self._wall_end = time.monotonic() + self.limits.wall
+        old = signal.signal(signal.SIGALRM, self._overdue)
+        signal.setitimer(signal.ITIMER_REAL, self.limits.wall + 1)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+
+    def _watch(self) -> None:
+        if cpu_time(self.pid) > self._cpu_end:
+            raise Gone("cpu", f"it took more than {self.limits.cpu:g} s of CPU time")
+        if time.monotonic() > self._wall_end:
+            raise Gone("wall", f"it did not finish within {self.limits.wall:g} s")
+
+    def _overdue(self, *_: object) -> None:
+        raise Gone("wall", f"it did not finish within {self.limits.wall:g} s")
+
+
+def cpu_time(pid: int) -> float:
+    """CPU seconds that a process has used, all its threads together; 0 where it is gone."""
+    with suppress(OSError):
+        return time.clock_gettime((~pid << 3) | 2)
+    return 0.0
+
+
+def setup_namespace(sources: list[str]) -> dict[str, Any]:
+    """The names that the locked cells of a notebook define, on this side."""
+    namespace: dict[str, Any] = {"__name__": "check", "__builtins__": builtins}
+    for source in sources:
+        exec(compile(source, "<setup>", "exec", dont_inherit=True), namespace)
+    return namespace
+
+
+def _wanted(source: str, namespace: dict[str, Any]) -> list[str]:
+    """Names that a check uses and does not have from the setup."""
+    used = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
+    return sorted(n for n in used if n not in namespace and not hasattr(builtins, n))
+
+
+def _verdict(error: Exception) -> Verdict:
+    where = str(getattr(error, "where", ""))
+    if isinstance(error, NotImplementedError):
+        return Verdict(False, "nothing is written here yet", where, "missing")
+    name, message = type(error).__name__, text_of(error)
+    if isinstance(error, AssertionError) and not where:
+        return Verdict(False, message or "the result is not what it should be", "", "failed")
+    return Verdict(False, f"{name}: {message}" if message else name, where, "error")
+
+
+def _guarded(function: Any, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except WireError as error:
+        raise Gone("refused", f"what came back was refused: {error}") from None
+
+
+def _reset() -> None:
+    """Torch's settings as every check finds them."""
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)

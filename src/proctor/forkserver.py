@@ -1,0 +1,272 @@
+"""A process that has torch loaded, and nothing that students should not see, forks candidates.
+
+It never holds a test, a reference or a grade, so a candidate, which is a copy of it, cannot find
+one in its memory. Between it and a candidate in namespaces of its own stands a guard, which waits;
+when either ends, the kernel ends everything inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from proctor import bans, candidate, libc, walls
+from proctor.limits import Limits
+from proctor.walls import Walls
+from proctor.wire import Channel
+
+
+def warm_up() -> None:
+    """Pay once for what torch imports at first use; one thread, so that forking is safe."""
+    torch.set_num_threads(1)
+    x = torch.ones(2, requires_grad=True)
+    torch.autograd.grad((x.softmax(-1) @ x).sum(), x)
+    layer = torch.nn.Linear(2, 2)
+    layer(torch.ones(1, 2)).sum().backward()
+
+
+class ForkServer:
+    """The examiner's end: start one candidate at a time, and stop it.
+
+    Args:
+        banned: dotted names that student code may not use; modules among them are not there.
+        preload: modules to import before forking.
+        readable: folders of modules outside the interpreter's own.
+    """
+
+    def __init__(
+        self,
+        banned: tuple[str, ...] = (),
+        preload: tuple[str, ...] = (),
+        readable: tuple[str, ...] = (),
+    ) -> None:
+        self.readable = readable
+        self.hidden = bans.hidden_files(banned)
+        self.control, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self.control.close()
+                _serve(theirs, banned, preload)
+            finally:
+                os._exit(0)
+        theirs.close()
+
+    def start(self, level: str, limits: Limits) -> tuple[int, socket.socket]:
+        """Fork a candidate: its process number, and a socket to it.
+
+        Raises:
+            WallError: if a wall could not be put up; no student code has run then.
+        """
+        ours, theirs = socket.socketpair()
+        asked = Walls(level, self.readable, self.hidden, limits)
+        with theirs:
+            _send(self.control, asdict(asked), [theirs.fileno()])
+        answer = _receive(self.control)[0]
+        if "pid" not in answer:
+            ours.close()
+            raise WallError(answer.get("error", "the candidate did not start"))
+        return answer["pid"], ours
+
+    def stop(self) -> int:
+        """End the candidate and everything it started; its exit status, as ``waitpid`` has it."""
+        _send(self.control, {})
+        return _receive(self.control)[0]["status"]
+
+    def close(self) -> None:
+        """End the server."""
+        self.control.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+class WallError(Exception):
+    """A wall that could not be put up."""
+
+
+def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, ...]) -> None:
+    if libc.LINUX:
+        libc.die_with_parent()
+        libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nothing, standard)
+    for name in preload:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    bans.install(banned)
+    gc.collect()
+    gc.freeze()  # a collection in the child would copy every page it marks
+    while True:
+        try:
+            asked, files = _receive(control)
+        except EOFError:
+            return
+        limits = Limits(**asked.pop("limits"))
+        asked = {k: tuple(v) if isinstance(v, list) else v for k, v in asked.items()}
+        started = _start(Walls(**asked, limits=limits), files[0], control)
+        os.close(files[0])
+        if isinstance(started, str):
+            _send(control, {"error": started})
+            continue
+        pid, guard, news = started
+        _send(control, {"pid": pid})
+        try:
+            _receive(control)
+        except EOFError:
+            _end(pid, guard, news)
+            return
+        _send(control, {"status": _end(pid, guard, news)})
+
+
+def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, int, int] | str:
+    """Fork the candidate, behind a guard where it gets namespaces; or say what went wrong.
+
+    Returns:
+        The candidate's process number, its parent's where that is a guard (0 otherwise), and a
+        pipe that tells how the candidate ended.
+    """
+    news, tell = os.pipe()
+    go, allow = os.pipe()
+    first = os.fork()
+    if first == 0:
+        control.close()
+        os.close(news), os.close(allow)
+        _child(wanted, wire, tell, go)
+    os.close(tell), os.close(go)
+    try:
+        if wanted.own_namespaces and _line(news) == "mapped?":
+            walls.map_user(first)
+        os.write(allow, b"\n")
+    except OSError as error:
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+        return f"the user of the candidate's namespace could not be set: {error.strerror}"
+    finally:
+        os.close(allow)
+    said = _line(news)
+    if said.startswith("pid "):
+        pid = int(said[4:])
+        said = _line(news)
+        if said == "ready":
+            return pid, first if pid != first else 0, news
+    os.close(news)
+    os.waitpid(first, 0)
+    return said or "the candidate ended while its walls were put up"
+
+
+def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
+    """The guard, which becomes the parent of the candidate, or the candidate itself."""
+    try:
+        if libc.LINUX:
+            libc.die_with_parent()
+        pid = os.getpid()
+        if wanted.own_namespaces:
+            walls.leave_namespaces()
+            os.write(tell, b"mapped?\n")
+        os.read(go, 1)
+        if wanted.own_namespaces:
+            walls.build_root(wanted)
+            pid = os.fork()
+            if pid:
+                os.close(wire)
+                _guard(pid, tell)
+        if not wanted.own_namespaces:
+            os.write(tell, f"pid {pid}\n".encode())
+        walls.close_in(wanted)
+        os.write(tell, b"ready\n")
+        for number in os.sched_getaffinity(0) and range(3, 256):
+            if number != wire:
+                with contextlib.suppress(OSError):
+                    os.close(number)
+        candidate.main(Channel(socket.socket(fileno=wire), wanted.limits), wanted.limits)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.write(tell, f"{error.strerror}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def _guard(pid: int, tell: int) -> None:
+    os.write(tell, f"pid {pid}\n".encode())
+    status = os.waitpid(pid, 0)[1]
+    os.write(tell, f"status {status}\n".encode())
+    os._exit(0)
+
+
+def _end(pid: int, guard: int, news: int) -> int:
+    """Kill what is left of a candidate and wait until all of it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    if guard:
+        said = _line(news)
+        os.waitpid(guard, 0)
+        status = int(said.removeprefix("status ") or signal.SIGKILL)
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+        _end_orphans()
+    os.close(news)
+    return status
+
+
+def _end_orphans() -> None:
+    """Kill what left the candidate's process group; it has become a child of this process."""
+    while libc.LINUX:
+        with open(f"/proc/self/task/{os.getpid()}/children") as children:
+            left = [int(pid) for pid in children.read().split()]
+        if not left:
+            return
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _line(pipe: int) -> str:
+    """One line, or what came of it before the end."""
+    text = b""
+    while not text.endswith(b"\n"):
+        byte = os.read(pipe, 1)
+        if not byte:
+            break
+        text += byte
+    return text.decode().strip()
+
+
+def _send(control: socket.socket, message: dict[str, Any], files: list[int] = ()) -> None:
+    socket.send_fds(control, [json.dumps(message).encode() + b"\n"], list(files))
+
+
+def _receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    """One message and the files with it.
+
+    Raises:
+        EOFError: if the other side is gone.
+    """
+    text, files = b"", []
+    while not text.endswith(b"\n"):
+        try:
+            part, received, _, _ = socket.recv_fds(control, 65536, 4)
+        except ConnectionError:
+            part, received = b"", []
+        if not part:
+            raise EOFError
+        text += part
+        files += received
+    return json.loads(text), files
+
+
+if sys.platform == "darwin":  # a fork is safe there only where no system framework was touched
+    os.environ.setdefault("OBJC_DISABLE_INITIALIZE_FORK_SAFETY", "YES")

@@ -1,0 +1,329 @@
+"""One side of the boundary: it calls what lives on the other side and serves what lives here.
+
+Both sides speak the same few words, ``call``, ``backward``, ``attribute``; each serves only what
+it chose to. While one side waits for an answer it serves the other, so a reference of the
+examiner may be called from inside the student's module, and gradients find their way back through
+both. A gradient crosses as one backward call; a graph stays where it was made.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import weakref
+from typing import Any
+
+import torch
+from torch import nn
+
+from proctor import standins
+from proctor.gradients import Crossing, Ticket
+from proctor.link import Handler, Link, Served, of
+from proctor.standins import Far, Remote, RemoteMethod, RemoteModule
+from proctor.values import Packer, Unpacker
+from proctor.wire import Channel, Refused, WireError
+
+
+class Peer(Link):
+    """One end of a channel, for calls, objects and gradients.
+
+    Args:
+        channel: to the other end.
+        serves: words of the other side that are answered here beside ``call`` and ``backward``.
+        open_handed: whether any object may be handed out and any attribute of it be reached. The
+            examiner hands out callables and modules alone, to be called and nothing else.
+    """
+
+    def __init__(
+        self, channel: Channel, serves: dict[str, Handler], *, open_handed: bool = False
+    ) -> None:
+        mine: dict[str, Handler] = {"call": self._serve_call, "backward": self._serve_backward}
+        super().__init__(channel, mine | serves, BaseException if open_handed else Exception)
+        self.open_handed = open_handed
+        self.exports: dict[int, Any] = {}
+        self.graphs: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+        self.dropped: list[int] = []
+        self._numbers: dict[int, int] = {}
+        self._standins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._next = 0
+
+    def ambient(self) -> dict[str, Any]:
+        """What a call tells of this side's settings."""
+        return {}
+
+    def told(self, reply: dict) -> None:
+        """Called with the reply of every call."""
+
+    # What this side asks of the other
+
+    def call(self, target: Any, args: tuple, kwargs: dict, method: str | None = None) -> Any:
+        """Call an object of the other side; gradients can flow back through the result."""
+        packer = self.packer()
+        head = {
+            "f": packer.value(target),
+            "m": method,
+            "a": [packer.value(x) for x in args],
+            "k": {name: packer.value(x) for name, x in kwargs.items()},
+            "grad": torch.is_grad_enabled(),
+            "drop": self.dropped,
+            **self.ambient(),
+        }
+        self.dropped = []
+        leaves = [t for t in packer.tensors if t.requires_grad] if head["grad"] else []
+        storages = packer.finish()[1]
+        number = self.requests + 1
+        reply, unpacker = self.request("call", packer, **head)
+        self._follow(reply, unpacker, packer, storages)
+        outputs = of(list, reply.get("out", []))
+        if outputs and leaves:
+            ticket = Ticket(self, number, [unpacker.tensor(i) for i in outputs], leaves)
+            crossed = Crossing.apply(ticket, *leaves)
+            for i, output in zip(outputs, crossed, strict=True):
+                unpacker.tensors[i] = output
+        unpacker.native = functools.partial(self._native, None, unpacker, packer)
+        return unpacker.value(reply.get("v"))
+
+    def attribute(self, target: Any, name: str) -> Any:
+        """Read an attribute of an object of the other side; methods come as something to call."""
+        packer = self.packer()
+        reply, unpacker = self.request("attribute", packer, of=packer.value(target), name=name)
+        return RemoteMethod(target, name) if reply.get("method") else unpacker.value(reply.get("v"))
+
+    def backward(self, number: int, grads: tuple, leaves: list[tuple]) -> list[Any]:
+        """Gradients of the leaves of an earlier call, from those of its outputs."""
+        packer = self.packer()
+        sent = [packer.value(g) for g in grads]
+        reply, unpacker = self.request("backward", packer, call=number, g=sent)
+        found = unpacker.value(reply.get("v"))
+        if type(found) is not list or len(found) != len(leaves):
+            raise WireError("gradients for another number of inputs")
+        for grad, (shape, dtype) in zip(found, leaves, strict=True):
+            if grad is not None and (
+                not isinstance(grad, torch.Tensor) or grad.shape != shape or grad.dtype != dtype
+            ):
+                raise WireError("a gradient that does not fit its input")
+        return found
+
+    def forget(self) -> None:
+        """Drop everything that was handed out or kept for gradients."""
+        self.exports.clear(), self._numbers.clear(), self.graphs.clear()
+
+    # What this side serves
+
+    def open(self, served: Served) -> None:
+        """Free the graphs that the other side no longer needs; let values see the request."""
+        for number in of(list, served.head.get("drop", [])):
+            self.graphs.pop(of(int, number), None)
+        unpacker = served.unpacker
+        unpacker.native = functools.partial(self._native, served, unpacker, None)
+
+    def _serve_call(self, served: Served) -> tuple[dict, Packer]:
+        head, unpacker = served.head, served.unpacker
+        grad = head.get("grad") is True
+        leaves: dict[int, torch.Tensor] = {}
+        if grad:
+            for i in sorted(unpacker.grad):
+                if not unpacker.tensors[i].is_floating_point():
+                    raise WireError("a gradient of integers")
+                leaves[i] = unpacker.tensors[i].requires_grad_()
+        target = unpacker.value(head.get("f"))
+        args = [unpacker.value(x) for x in of(list, head.get("a"))]
+        kwargs = {str(k): unpacker.value(x) for k, x in of(dict, head.get("k")).items()}
+        leaves |= served.owners
+        before = bytes(served.data)
+        shapes = [(t.shape, t.stride()) for t in unpacker.tensors]
+        held = [(c, list(c.items()) if type(c) is dict else list(c)) for c in unpacker.containers]
+        drawn = [(g, g.get_state()) for g in unpacker.generators]
+        if head.get("m") is not None:
+            target = self._method(target, head["m"])
+        with torch.set_grad_enabled(grad):
+            value = target(*args, **kwargs)
+        known = {id(t): {"arg": i} for i, t in enumerate(unpacker.tensors)}
+        packer = self.packer(known)
+        result = {"v": packer.value(value)}
+        if grad and leaves:
+            rows = [i for i, t in enumerate(packer.tensors) if t.requires_grad]
+            result["out"] = [i for i in rows if i not in packer.described]
+            if result["out"]:
+                outputs = [packer.tensors[i] for i in result["out"]]
+                order = [leaves[i] for i in sorted(leaves)]
+                self.graphs[of(int, head["n"])] = (outputs, order)
+        if [(t.shape, t.stride()) for t in unpacker.tensors] != shapes:
+            raise RuntimeError("an argument was given another shape in place")
+        if before != served.data:
+            result["written"] = [
+                [i, packer.tensor(s)] for i, s in unpacker.changed_storages(before)
+            ]
+        result["modules"] = [
+            [i, told]
+            for i, (module, sent) in enumerate(served.loaded)
+            if (told := standins.changes(module, sent, unpacker, packer))
+        ]
+        result["containers"] = [
+            [i, packer.value(c)]
+            for i, (c, old) in enumerate(held)
+            if not _same(list(c.items()) if type(c) is dict else c, old)
+        ]
+        result["drawn"] = [
+            i for i, (g, old) in enumerate(drawn) if not torch.equal(g.get_state(), old)
+        ]
+        return result, packer
+
+    def _serve_backward(self, served: Served) -> tuple[dict, Packer]:
+        grads = [served.unpacker.value(g) for g in of(list, served.head.get("g"))]
+        number = served.head.get("call")
+        if type(number) is not int or number not in self.graphs:
+            raise WireError("a backward pass through a call that left no graph")
+        outputs, leaves = self.graphs[number]
+        if len(grads) != len(outputs):
+            raise WireError("gradients for another number of outputs")
+        used = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+        found = torch.autograd.grad(
+            [o for o, _ in used], leaves, [g for _, g in used], retain_graph=True, allow_unused=True
+        )
+        packer = self.packer()
+        return {"v": packer.value(list(found))}, packer
+
+    # How objects cross
+
+    def packer(self, known: dict[int, Any] | None = None) -> Packer:
+        packer = Packer(None, known)
+        packer.foreign = functools.partial(self._foreign, packer)
+        return packer
+
+    def unpacker(self, head: dict, storages: list[torch.Tensor]) -> Unpacker:
+        unpacker = Unpacker(head.get("t"), storages, None, self.channel.limits.frame)
+        unpacker.native = functools.partial(self._native, None, unpacker, None)
+        return unpacker
+
+    def _foreign(self, packer: Packer, value: Any) -> Any:
+        if isinstance(value, (Remote, RemoteModule)):
+            far = value._far
+            if far.peer is not self:
+                raise Refused("an object of another candidate does not cross")
+            data: dict[str, Any] = {"yours": far.number, "path": far.path}
+            if isinstance(value, RemoteModule):
+                data["state"] = standins.state(value, packer)
+                packer.modules.append(value)
+            return data
+        if isinstance(value, RemoteMethod):
+            return {"yours": self._foreign(packer, value.owner), "method": value.name}
+        if isinstance(value, torch.Generator):
+            packer.generators.append(value)
+            return {"generator": packer.tensor(value.get_state())}
+        if isinstance(value, nn.Module):
+            tree = standins.describe(value, packer)
+            return {"mine": self.export(value), "tree": tree}
+        if callable(value) or self.open_handed:
+            name = getattr(value, "__name__", None) if callable(value) else None
+            return {"mine": self.export(value), "name": str(name or type(value).__name__)[:60]}
+        raise Refused(f"an object of type {type(value).__name__} does not cross")
+
+    def export(self, value: Any) -> int:
+        """The number under which the other side may speak of an object."""
+        number = self._numbers.get(id(value))
+        if number is None:
+            self._next += 1
+            number = self._numbers[id(value)] = self._next
+            self.exports[number] = value
+        return number
+
+    def _native(
+        self, served: Served | None, unpacker: Unpacker, sent: Packer | None, tag: str, data: dict
+    ) -> Any:
+        body = data[tag]
+        if tag == "mine" and type(body) is int:
+            return self._standin(body, data, unpacker)
+        if tag == "yours" and type(body) is dict:
+            owner = self._native(served, unpacker, sent, "yours", body)
+            return self._method(owner, data.get("method"))
+        if tag == "yours" and type(body) is int:
+            return self._own(body, data, served, unpacker)
+        if tag == "generator":
+            return unpacker.generator(body)
+        if tag == "arg" and sent is not None and type(body) is int and body < len(sent.tensors):
+            return sent.tensors[body]
+        raise WireError(f"an unknown kind of value {tag[:20]!r}")
+
+    def _standin(self, number: int, data: dict, unpacker: Unpacker) -> Any:
+        known = self._standins.get(number)
+        if "tree" in data:
+            if isinstance(known, RemoteModule):
+                standins.fill(known, data["tree"], unpacker, {})
+                return known
+            known = standins.build(Far(self, number), data["tree"], unpacker, {})
+        elif known is None:
+            known = standins.remote(Far(self, number), data.get("name"))
+        self._standins[number] = known
+        return known
+
+    def _method(self, owner: Any, name: Any) -> Any:
+        if not self.open_handed:
+            raise WireError("a method of an object that is there to be called")
+        return getattr(owner, of(str, name))
+
+    def _own(self, number: int, data: dict, served: Served | None, unpacker: Unpacker) -> Any:
+        if number not in self.exports:
+            raise Refused("this reference was lent for the length of one check")
+        own = self.exports[number]
+        path = data.get("path")
+        if path:
+            if not isinstance(own, nn.Module) or type(path) is not str:
+                raise WireError("a part of what has no parts")
+            own = own.get_submodule(path)
+        if isinstance(own, nn.Module) and served is not None and "state" in data:
+            grad = served.head.get("grad") is True
+            served.owners |= standins.load(own, data["state"], unpacker, grad)
+            served.loaded.append((own, data["state"]))
+        return own
+
+    def _follow(
+        self, reply: dict, unpacker: Unpacker, packer: Packer, storages: list[torch.Tensor]
+    ) -> None:
+        """Let this side's arguments show what the call did to them."""
+        for i, row in _pairs(reply.get("written"), len(storages)):
+            new = unpacker.tensor(row)
+            if new.shape != storages[i].shape or new.dtype != storages[i].dtype:
+                raise WireError("a written argument of another size")
+            storages[i].copy_(new)
+        for i, told in _pairs(reply.get("modules"), len(packer.modules)):
+            standins.apply_changes(packer.modules[i], told, unpacker)
+        for i, data in _pairs(reply.get("containers"), len(packer.containers)):
+            old, new = packer.containers[i], unpacker.value(data)
+            if type(new) is not type(old):
+                raise WireError("a changed container of another kind")
+            old.clear()
+            old.update(new) if type(old) is dict else old.extend(new)
+        for i in of(list, reply.get("drawn", [])):
+            if type(i) is not int or not 0 <= i < len(packer.generators):
+                raise WireError("a generator that was not sent")
+            advance(packer.generators[i])
+        self.told(reply)
+
+
+def advance(generator: torch.Generator) -> None:
+    """Move a generator on, to a state that the other side could neither choose nor foresee less.
+
+    The state itself never comes back: a chosen one could make every later draw a known number.
+    """
+    digest = hashlib.sha256(generator.get_state().numpy().tobytes()).digest()
+    generator.manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def _pairs(value: Any, length: int) -> list[Any]:
+    pairs = of(list, [] if value is None else value)
+    if any(
+        type(p) is not list or len(p) != 2 or type(p[0]) is not int or not 0 <= p[0] < length
+        for p in pairs
+    ):
+        raise WireError("a change of an argument that was not sent")
+    return pairs
+
+
+def _same(now: list[Any], before: list[Any]) -> bool:
+    if len(now) != len(before):
+        return False
+    return all(
+        a is b or (type(a) is tuple and type(b) is tuple and _same(list(a), list(b)))
+        for a, b in zip(now, before, strict=True)
+    )

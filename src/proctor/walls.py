@@ -1,0 +1,207 @@
+"""The inner wall: what a process gives up before it runs a line of student code.
+
+==============  ==========================================================================
+``jail``        a bubblewrap jail around the worker, and ``namespaces`` inside it
+``namespaces``  own user, pid, mount, network and ipc namespaces over a read-only root that
+                holds the interpreter and nothing else; a private folder of limited size
+``landlock``    Landlock rules instead of namespaces; no place to write
+``limits``      resource limits and a process group, no more
+==============  ==========================================================================
+
+Every level has the resource limits. All but ``limits`` give up capabilities and the right to gain
+any, and end in a filter of system calls (:mod:`proctor.seccomp`). The candidate sees no ``/proc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proctor import landlock, libc, seccomp
+from proctor.limits import Limits
+
+LEVELS = ("jail", "namespaces", "landlock", "limits")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
+SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache")
+NOBODY = 65534  # who a candidate of root is outside its namespace
+STUDENT = 1000  # who every candidate is inside
+SCRATCH = "/tmp"
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What one candidate gets to see, and at which level.
+
+    Args:
+        level: one of :data:`LEVELS`.
+        readable: folders that the candidate may read, beside the system's and the interpreter's.
+        hidden: files and folders below them that it may not.
+        limits: what it may use.
+    """
+
+    level: str = "namespaces"
+    readable: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ValueError(
+                f"unknown isolation level {self.level!r}; choose one of {', '.join(LEVELS)}"
+            )
+
+    @property
+    def own_namespaces(self) -> bool:
+        """Whether the candidate becomes the first process of a pid namespace of its own."""
+        return self.level in ("jail", "namespaces")
+
+
+def interpreter() -> tuple[str, ...]:
+    """Folders without which this Python does not run."""
+    folders = [*SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix]
+    return tuple(dict.fromkeys(f for f in folders if os.path.exists(f)))
+
+
+def leave_namespaces() -> None:
+    """First step of the guard, which becomes the parent of the candidate."""
+    libc.unshare(
+        libc.CLONE_NEWUSER
+        | libc.CLONE_NEWPID
+        | libc.CLONE_NEWNS
+        | libc.CLONE_NEWNET
+        | libc.CLONE_NEWIPC
+        | libc.CLONE_NEWUTS
+    )
+
+
+def map_user(pid: int) -> None:
+    """Let the guard's namespace have one user; written from outside, where root may choose who."""
+    outside = NOBODY if os.geteuid() == 0 else os.geteuid()
+    group = NOBODY if os.geteuid() == 0 else os.getegid()
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{STUDENT} {outside} 1"),
+        ("gid_map", f"{STUDENT} {group} 1"),
+    ):
+        Path(f"/proc/{pid}/{name}").write_text(text)
+
+
+def build_root(walls: Walls) -> None:
+    """Second step of the guard: a root of its own, read-only but for the scratch folder."""
+    libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
+    # copied as the user who may enter these places, attached as the one who owns the new root
+    links, trees = _copies((*interpreter(), *walls.readable))
+    os.setresgid(STUDENT, STUDENT, STUDENT)
+    os.setresuid(STUDENT, STUDENT, STUDENT)
+    root = "/tmp"
+    _tmpfs(root, "64k", mode="755")
+    for path, points_to in links.items():
+        os.makedirs(os.path.dirname(root + path), exist_ok=True)
+        os.symlink(points_to, root + path)
+    for path, tree in trees.items():
+        _place(path, tree, root)
+    _hide(walls.hidden, root)
+    os.makedirs(root + SCRATCH, exist_ok=True)
+    _tmpfs(root + SCRATCH, str(walls.limits.scratch), mode="700")
+    libc.enter_root(root)
+    libc.read_only("/")
+    os.chdir(SCRATCH)
+
+
+def close_in(walls: Walls) -> None:
+    """Last step, in the candidate itself: limits, privileges, the filter of system calls."""
+    for number in range(1, signal.NSIG):
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    os.environ.clear()
+    os.environ.update(HOME=SCRATCH, TMPDIR=SCRATCH, MPLCONFIGDIR=SCRATCH, OMP_NUM_THREADS="1")
+    if not walls.own_namespaces:
+        os.setpgid(0, 0)
+        os.chdir("/")
+    _limit(walls.limits, walls.own_namespaces)
+    if walls.level == "limits":
+        return
+    if walls.level == "landlock":
+        places = (*interpreter(), *walls.readable)
+        landlock.restrict(places, DEVICES, walls.hidden)
+    libc.drop_capabilities()
+    libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    libc.die_with_parent()  # giving up capabilities has undone an earlier wish
+    if seccomp.available():
+        seccomp.install()
+
+
+def address_space() -> int:
+    """Bytes of address space that this process has now."""
+    if not libc.LINUX:
+        return 0
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+
+def _limit(limits: Limits, counts_alone: bool) -> None:
+    """Resource limits of this process; ``counts_alone`` where its user has no other process."""
+    bounds = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: limits.file_size,
+        resource.RLIMIT_NOFILE: limits.open_files,
+    }
+    if counts_alone:
+        bounds[resource.RLIMIT_NPROC] = limits.processes
+    if libc.LINUX:
+        bounds[resource.RLIMIT_AS] = START + limits.memory
+    for kind, value in bounds.items():
+        hard = resource.getrlimit(kind)[1]
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.setrlimit(kind, (value, value))
+
+
+START = address_space()
+
+
+def _tmpfs(path: str, size: str, mode: str) -> None:
+    flags = libc.MS_NOSUID | libc.MS_NODEV
+    libc.mount("tmpfs", path, "tmpfs", flags, f"size={size},nr_inodes=4096,mode={mode}")
+
+
+def _copies(places: tuple[str, ...]) -> tuple[dict[str, str], dict[str, int]]:
+    """Symbolic links among the places, and a copy of the tree at each of the others."""
+    links = {path: os.readlink(path) for path in places if os.path.islink(path)}
+    real = {os.path.realpath(path) if path in links else path for path in places}
+    attributes = libc.ATTR_RDONLY | libc.ATTR_NOSUID
+    trees: dict[str, int] = {}
+    for path in sorted(real, key=len):
+        if not any(path.startswith(above + os.sep) for above in trees):
+            trees[path] = libc.copy_tree(path, attributes | libc.ATTR_NODEV)
+    for device in DEVICES:
+        trees[device] = libc.copy_tree(device, attributes)
+    return links, trees
+
+
+def _place(path: str, tree: int, root: str) -> None:
+    """Attach a copied tree at its own path under the new root."""
+    target = root + path
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if os.path.isdir(f"/proc/self/fd/{tree}"):
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o600))
+    libc.attach(tree, target)
+
+
+def _hide(hidden: tuple[str, ...], root: str) -> None:
+    """Cover places with something empty that nobody may open."""
+    if not hidden:
+        return
+    file, folder = f"{root}/.nothing", f"{root}/.none"
+    os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o000))
+    os.mkdir(folder, 0o000)
+    for path in hidden:
+        target = root + os.path.realpath(path)
+        if os.path.exists(target):
+            cover = folder if os.path.isdir(target) else file
+            libc.mount(cover, target, None, libc.MS_BIND)
