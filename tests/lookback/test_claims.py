@@ -163,6 +163,12 @@ def test_the_table_shows_every_claim_and_links_to_the_page_that_measured_it():
     assert "✓ holds" in shown
 
 
+def test_the_letters_of_the_sources_are_spelled_out():
+    shown = claims.letters(claims.collect({}))._repr_html_()
+    for letter, name in claims.sources().items():
+        assert f"<li><b>{letter}</b>: {name}</li>" in shown
+
+
 def test_committed_figures_are_pending_until_they_are_there(tmp_path):
     path = tmp_path / "device.json"
     assert claims.committed(path, "loop", "ratio") == "pending"

@@ -5,7 +5,7 @@ all, in the page's output. :func:`collect` gathers these from the executed pages
 shows the result. Import every name from here.
 """
 
-from lookback.claims.collect import collect, table
+from lookback.claims.collect import collect, letters, table
 from lookback.claims.ledger import VERDICTS, Claim, ledger, sources
 from lookback.claims.record import MIME, PENDING, Measurement, committed, record, spread
 
@@ -18,6 +18,7 @@ __all__ = [
     "collect",
     "committed",
     "ledger",
+    "letters",
     "record",
     "sources",
     "spread",

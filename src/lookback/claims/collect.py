@@ -64,6 +64,16 @@ def table(collected: Mapping, *, folder: str = "book") -> Html:
     return Html(f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>')
 
 
+def letters(collected: Mapping) -> Html:
+    """What each letter of the table's sources stands for, as an HTML list.
+
+    Args:
+        collected: from :func:`collect`.
+    """
+    items = (f"<li><b>{a}</b>: {marked_up(who)}</li>" for a, who in collected["sources"].items())
+    return Html(f"<ul>{''.join(items)}</ul>")
+
+
 def _row(claim: Claim, measurements: list[dict]) -> dict:
     verdicts = {measurement["verdict"] for measurement in measurements}
     agreed = next(iter(verdicts)) if len(verdicts) == 1 else "holds in part"
