@@ -279,7 +279,10 @@ q = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, 0.0, 0.0, 0.0]])
 k = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 1.0, 0.0]])
 v = torch.tensor([[10.0, 0.0], [0.0, 10.0], [5.0, 5.0]])
 scores = torch.tensor([[4.0, 0.0, 3.0], [2.0, 0.0, 4.0]])
-with checks.case("two queries, three keys, K = 4, V = 2, and no batch axis"):
+with (
+    checks.case("two queries, three keys, K = 4, V = 2, and no batch axis"),
+    checks.unchanged(q=q, k=k, v=v),
+):
     checks.close(
         scaled_dot_product_attention(q, k, v),
         torch.tensor([[7.4820, 2.5180], [5.7735, 4.2265]]),
@@ -331,15 +334,14 @@ mask = torch.ones(3, 5).tril(1).bool()  # the last two keys of query 1, the last
 changed = k.clone(), v.clone()
 changed[0][:, 3:] += 1e5  # closed, however large the score
 changed[1][:, 3:] -= 7.0
-before = scaled_dot_product_attention(q, k, v, mask)
-after = scaled_dot_product_attention(q, *changed, mask)
-what = "the outputs of the queries 0 and 1"
-when = "keys and values that are closed to them changed"
+with checks.case("a batch of two: q (2, 3, 4), k (2, 5, 4)", "count axes from the end (-1, -2)"):
+    before = scaled_dot_product_attention(q, k, v, mask)
+    after = scaled_dot_product_attention(q, *changed, mask)
 checks.unmoved(
     before[:, :2],
     after[:, :2],
-    what=what,
-    when=when,
+    what="the outputs of the queries 0 and 1",
+    when="keys and values that are closed to them changed",
     hint="is the mask inverted, applied after softmax, or closing with too small a number?",
 )
 checks.moved(before[:, 2], after[:, 2], what="the output of query 2", when="an open key changed")
@@ -412,15 +414,20 @@ for batch, queries, keys, open_to in [
     v = torch.randn(*batch, keys, 2 * 7, generator=generator)[..., ::2]
     mask = torch.rand(open_to, generator=generator) < 0.7
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-    with checks.case(shapes, "index axes from the end (-1, -2): there may be any number before"):
-        checks.close(scaled_dot_product_attention(q, k, v), reference(q, k, v), what="the output")
-    with (
-        checks.case(f"{shapes}, mask {open_to}", "the mask broadcasts to (*batch, T, S)"),
-        checks.unchanged(q=q, k=k, v=v, mask=mask),
-    ):
-        output = scaled_dot_product_attention(q, k, v, mask)
-    with checks.case(f"{shapes}, mask {open_to}"):
-        checks.close(output, reference(q, k, v, mask), what="the output")
+    for told, chosen in [(f"{shapes}, no mask", None), (f"{shapes}, mask {open_to}", mask)]:
+        wanted = reference(q, k, v, chosen)
+        with (
+            checks.case(told, "count axes from the end (-1, -2); a mask broadcasts by itself"),
+            checks.unchanged(q=q, k=k, v=v, mask=mask),
+        ):
+            output = scaled_dot_product_attention(q, k, v, chosen)
+        with checks.case(told):
+            checks.close(
+                output,
+                wanted,
+                what="the output",
+                hint="is an axis counted from the front? Count from the end (-1, -2)",
+            )
 ### END HIDDEN TESTS
 
 # %% check="scaled_dot_product_attention__dtypes" points=1
@@ -899,9 +906,9 @@ for batch, tokens, width, parts in [
     told = f"x of shape {tuple(x.shape)} and {parts} heads"
     hint = "count axes from the end, and use reshape or flatten where view refuses"
     with checks.case(told, hint), checks.unchanged(x=x):
-        checks.close(split_heads(x, parts), expected, what="split_heads(x, H)")
+        checks.close(split_heads(x, parts), expected, what="split_heads(x, H)", hint=hint)
     with checks.case(told, hint), checks.unchanged(heads=expected):
-        checks.close(merge_heads(expected), x, what="merge_heads of the right heads")
+        checks.close(merge_heads(expected), x, what="merge_heads of the right heads", hint=hint)
 ### END HIDDEN TESTS
 
 # %% check="heads__round_trip" points=1
@@ -1080,7 +1087,11 @@ checks.close(
         ),
         "W_o is missing: the heads are merged but not mixed": _merge(mixed),
         "there is one head only: split before attending": _linear("W_o", _attend(*whole)),
+        "there are D/H heads of width H, not H heads of width D/H": _out(
+            _attend(*(_split(y, 2) for y in whole))
+        ),
         "one projection serves as queries, keys and values": _out(_attend(q, q, q)),
+        "W_q, W_k and W_v are one and the same layer": _out(_attend(v, v, v)),
         "queries and keys are swapped": _out(_attend(k, q, v)),
         "the keys serve as values: is W_v used?": _out(_attend(q, k, k)),
         "the queries serve as keys: is W_k used?": _out(_attend(q, q, v)),
@@ -1102,21 +1113,11 @@ from lookback.attention import scaled_dot_product_attention as _attend
 from lookback.attention import split_heads as _split
 
 generator = torch.Generator().manual_seed(2)
-with (
-    checks.case("x (2, 3, 8) and a source (2, 7, 6)", "keys and values have the source's length"),
-    checks.given(scaled_dot_product_attention=_attend, split_heads=_split, merge_heads=_merge),
-):
-    x = torch.randn(2, 3, 8, generator=generator)
-    source, other = torch.randn(2, 2, 7, 6, generator=generator)
-    layer = MultiHeadAttention(8, 2, source_width=6)
-    before, after = layer(x, source), layer(x, other)
-    checks.shape(before, (2, 3, 8), what="the output")
-    checks.moved(before, after, what="the output", when="the source changed")
+x, other, source = torch.randn(3, 2, 5, 8, generator=generator)
 with (
     checks.case("x and a source of one shape, (2, 5, 8)"),
     checks.given(scaled_dot_product_attention=_attend, split_heads=_split, merge_heads=_merge),
 ):
-    x, other, source = torch.randn(3, 2, 5, 8, generator=generator)
     layer = MultiHeadAttention(8, 2)
     alone, before = layer(x), layer(x, source)
     turned = layer(x, source.roll(1, dims=1))
@@ -1142,6 +1143,13 @@ checks.moved(
     when="x changed there",
     hint="queries come from x",
 )
+x, source = torch.randn(2, 3, 8, generator=generator), torch.randn(2, 7, 6, generator=generator)
+with (
+    checks.case("x (2, 3, 8) and a source (2, 7, 6)", "keys and values have the source's length"),
+    checks.given(scaled_dot_product_attention=_attend, split_heads=_split, merge_heads=_merge),
+):
+    layer = MultiHeadAttention(8, 2, source_width=6)
+    checks.shape(layer(x, source), (2, 3, 8), what="the output")
 
 # %% check="MultiHeadAttention__masks" points=1
 # Hidden: masks for all sequences, for each, and for padding.
@@ -1442,6 +1450,7 @@ checks.close(
         "the angles were taken for degrees; sin and cos take radians": _table(
             t * pairs * torch.pi / 180
         ),
+        "the positions were divided by their number": _table(t / 3 * pairs),
         "the angles have a factor 2π too many": _table(t * pairs * 2 * torch.pi),
         "all pairs turn at the same speed: does the exponent divide integers?": _table(
             t * torch.tensor([1.0, 1.0])
