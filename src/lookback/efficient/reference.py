@@ -7,6 +7,7 @@ The whole ``T × S`` matrix of weights is in memory, so time and memory grow wit
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -97,6 +98,11 @@ def part(
     if mask.ndim > 1 and mask.shape[-2] > 1:
         mask = mask[..., rows, :]
     return mask
+
+
+def sum_dtype(x: Float[Tensor, "..."]) -> torch.dtype:
+    """The dtype to run long sums in: float32 at least, so that narrower inputs lose nothing."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def check_inputs(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:

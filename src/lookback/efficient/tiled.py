@@ -87,7 +87,7 @@ def forward(
     The log-sum-exp of an empty row is ``-inf``. Nothing is differentiable; inputs are trusted.
     """
     T, S = q.shape[-2], k.shape[-2]
-    dtype = _sum_dtype(q)
+    dtype = reference.sum_dtype(q)
     out = q.new_zeros(*q.shape[:-1], v.shape[-1], dtype=dtype)  # *batch T V
     total = q.new_full(q.shape[:-1], float("-inf"), dtype=dtype)  # *batch T
     # one conversion a tile of queries, and S / tile times as many tiles of keys: convert those once
@@ -142,7 +142,7 @@ def backward(
         mask, causal, offset, scale, tile: as in the forward pass.
     """
     T, S = q.shape[-2], k.shape[-2]
-    dtype = _sum_dtype(q)
+    dtype = reference.sum_dtype(q)
     dq, dk, dv = (torch.zeros_like(x, dtype=dtype) for x in (q, k, v))
     k, v = k.to(dtype), v.to(dtype)
     # an empty row has L = -inf and only scores of -inf: at +inf their weights exp(-inf) are zero
@@ -206,10 +206,6 @@ class _TiledBackward(Function):
             "tiled attention has no second derivative: its weights are computed again in the "
             "backward pass and not kept; use lookback.efficient.reference.attention"
         )
-
-
-def _sum_dtype(q: Tensor) -> torch.dtype:
-    return torch.float64 if q.dtype == torch.float64 else torch.float32
 
 
 def _tiles(length: int, tile: int) -> Iterator[slice]:
