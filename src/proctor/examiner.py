@@ -24,7 +24,7 @@ from proctor import seeds
 from proctor.limits import Limits
 from proctor.link import of, text_of
 from proctor.peer import Peer
-from proctor.wire import Channel, WireError
+from proctor.wire import Channel, Closed, WireError
 
 
 class Gone(BaseException):
@@ -33,7 +33,7 @@ class Gone(BaseException):
     Not an ``Exception``, so that no check takes it for an answer.
 
     Args:
-        kind: ``ended``, ``cpu``, ``wall`` or ``refused``.
+        kind: ``ended`` (by itself), ``cpu``, ``wall`` or ``refused`` (what it sent).
         reason: for the student.
     """
 
@@ -121,6 +121,8 @@ class Examinee(Peer):
     def request(self, op: str, packer: Any, **head: Any) -> Any:
         try:
             return super().request(op, packer, **head)
+        except Closed as error:
+            raise Gone("ended", str(error)) from None
         except WireError as error:
             raise Gone("refused", f"what came back was refused: {error}") from None
 
@@ -205,12 +207,12 @@ def _wanted(source: str, namespace: dict[str, Any]) -> list[str]:
 
 
 def _verdict(error: Exception) -> Verdict:
-    where = str(getattr(error, "where", ""))
+    where = str(getattr(error, "where", "") or getattr(error.__cause__, "where", ""))
     if isinstance(error, NotImplementedError):
         return Verdict(False, "nothing is written here yet", where, "missing")
     name, message = type(error).__name__, text_of(error)
-    if isinstance(error, AssertionError) and not where:
-        return Verdict(False, message or "the result is not what it should be", "", "failed")
+    if isinstance(error, AssertionError) and not hasattr(error, "where"):
+        return Verdict(False, message or "the result is not what it should be", where, "failed")
     return Verdict(False, f"{name}: {message}" if message else name, where, "error")
 
 

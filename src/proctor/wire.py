@@ -37,7 +37,11 @@ INT64 = 2**63
 
 
 class WireError(Exception):
-    """The other side closed, or sent what no honest peer would send."""
+    """The other side sent what no honest peer would send."""
+
+
+class Closed(WireError):
+    """The other side is gone."""
 
 
 class Refused(TypeError):
@@ -115,7 +119,7 @@ class Channel:
                 self._wait(select.POLLOUT)
                 continue
             except OSError as error:
-                raise WireError(f"the other side is gone ({error.strerror})") from None
+                raise Closed(f"the other side is gone ({error.strerror})") from None
             while parts and sent >= len(parts[0]):
                 sent -= len(parts.pop(0))
             if sent:
@@ -131,9 +135,9 @@ class Channel:
                 self._wait(select.POLLIN)
                 continue
             except OSError as error:
-                raise WireError(f"the other side is gone ({error.strerror})") from None
+                raise Closed(f"the other side is gone ({error.strerror})") from None
             if not n:
-                raise WireError("the other side closed the connection")
+                raise Closed("the other side closed the connection")
             rest = rest[n:]
         return data
 
