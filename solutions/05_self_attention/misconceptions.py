@@ -643,7 +643,7 @@ _LAYER = (
         name="weights used through .data",
         task="MultiHeadAttention",
         fails="MultiHeadAttention__gradient",
-        told="W_o.weight does not get its gradient",
+        told="no gradient reaches W_o.weight",
         edit=(
             (
                 "self.W_o(merge_heads(mixed))",

@@ -1,12 +1,12 @@
 """Assertions for exercises: each failure says what is wrong and where to look.
 
 A check calls the student's function and hands the result to one of these. A failure is an
-``AssertionError`` of a few plain lines, the diagnosis in the first one.
+``AssertionError`` of a few plain lines: what is wrong, where to look, then the numbers.
 
 =================  ==============================================================================
 :func:`close`      the right numbers, or the known mistake that explains the wrong ones
 :func:`shape`      the right shape, or what is wrong with it
-:func:`gradients`  the right gradients by one backward pass
+:func:`gradients`  the right gradients, by one backward pass
 :func:`unmoved`    a change of the input that must not show, did not
 :func:`moved`      a change of the input that must show, did
 :func:`unchanged`  no argument was written to
@@ -25,6 +25,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ def close(
     expected: Tensor,
     *,
     what: str,
-    suspects: Mapping[str, Tensor | Callable[[], Tensor]] | None = None,
+    suspects: Mapping[str, Tensor] | None = None,
     hint: str = "",
     rtol: float | None = None,
     atol: float | None = None,
@@ -54,23 +55,22 @@ def close(
         actual: what the student's code returned, whatever it is.
         expected: what it should be.
         what: a name for it that starts the message, as "the output".
-        suspects: by diagnosis, what a known mistake would have returned (or a function that
-            computes it); the first that equals ``actual`` leads the message.
-        hint: where to look; the last line of the message.
+        suspects: by diagnosis, what a known mistake would have returned; the first that equals
+            ``actual`` leads the message.
+        hint: where to look.
         rtol: relative tolerance; by the dtype of ``expected`` when left out.
         atol: absolute tolerance; likewise.
 
     Raises:
         AssertionError: the diagnosis, the first wrong index, both numbers there, the largest error.
     """
-    _require_tensor(actual, what, hint, tuple(expected.shape))
-    near = functools.partial(_near, dtype=expected.dtype, rtol=rtol, atol=atol)
-    right = actual.shape == expected.shape and bool(near(actual, expected).all())
+    _require_tensor(actual, what, hint, expected)
+    limits = _limits(expected.dtype, rtol, atol)
+    right = _near(actual, expected, limits)
     if not right:
         for diagnosis, wrong in (suspects or {}).items():
-            wrong = wrong() if callable(wrong) else wrong
-            if wrong.shape == actual.shape and bool(near(actual, wrong).all()):
-                _fail(f"{what}: {diagnosis}", _difference(actual, expected, near), hint)
+            if _near(actual, wrong, limits):
+                _fail(f"{what}: {diagnosis}", hint, _difference(actual, expected, limits))
     shape(actual, expected.shape, what=what, hint=hint)
     if actual.dtype != expected.dtype:
         _fail(f"{what} has dtype {actual.dtype} but should have {expected.dtype}", hint)
@@ -78,10 +78,10 @@ def close(
         _fail(f"{what} is on {actual.device} but should be on {expected.device}", hint)
     if right:
         return
+    told = f"{what} has wrong numbers"
     if bool((actual.isnan() & ~expected.isnan()).any()):
-        count = f"{int(actual.isnan().sum())} of {actual.numel()} numbers"
-        _fail(f"{what} holds NaN in {count}", _difference(actual, expected, near), hint)
-    _fail(f"{what} has wrong numbers", _difference(actual, expected, near), hint)
+        told = f"{what} holds NaN in {int(actual.isnan().sum())} of {actual.numel()} numbers"
+    _fail(told, hint, _difference(actual, expected, limits))
 
 
 def shape(actual: object, expected: tuple[int, ...], *, what: str, hint: str = "") -> None:
@@ -91,14 +91,14 @@ def shape(actual: object, expected: tuple[int, ...], *, what: str, hint: str = "
         AssertionError: both shapes, and what may have happened between them.
     """
     expected = tuple(expected)
-    _require_tensor(actual, what, hint, expected)
+    _require_tensor(actual, what, hint)
     found = tuple(actual.shape)
     if found == expected:
         return
     guess = ""
     if len(found) != len(expected):
         guess = f": {len(found)} axes instead of {len(expected)}"
-    elif len(found) > 1 and found == (*expected[:-2], expected[-1], expected[-2]):
+    elif found == (*expected[:-2], *reversed(expected[-2:])):
         guess = ": the last two axes are swapped"
     elif sorted(found) == sorted(expected):
         guess = ": the right axes in the wrong order"
@@ -135,15 +135,14 @@ def gradients(
         _fail(f"no gradient flows back from {what}: {cut}", hint)
     generator = torch.Generator().manual_seed(0)
     upstream = torch.randn(expected.shape, generator=generator, dtype=expected.dtype)
-    upstream = upstream.to(expected.device)
-    leaves = tuple(inputs.values())
+    upstream, leaves = upstream.to(expected.device), tuple(inputs.values())
     mine = torch.autograd.grad(actual, leaves, upstream, allow_unused=True)
     wanted = torch.autograd.grad(expected, leaves, upstream, allow_unused=True)
-    for name, got, want in zip(inputs, mine, wanted, strict=True):
-        want = torch.zeros_like(inputs[name]) if want is None else want
+    for (name, leaf), got, want in zip(inputs.items(), mine, wanted, strict=True):
+        want = torch.zeros_like(leaf) if want is None else want
         if got is None and bool(want.any()):
             _fail(f"no gradient of {what} reaches {name}: is {name} used, and not detached?", hint)
-        got = torch.zeros_like(want) if got is None else got
+        got = torch.zeros_like(leaf) if got is None else got
         name = f"the gradient of {what} with respect to {name}"
         close(got, want, what=name, hint=hint, rtol=rtol, atol=atol)
 
@@ -154,11 +153,9 @@ def unmoved(before: object, after: object, *, what: str, when: str, hint: str = 
     Raises:
         AssertionError: "``what`` moved when ``when``", with the first place and both numbers.
     """
-    _compare_runs(before, after, what, hint)
-    near = functools.partial(_near, dtype=before.dtype, rtol=None, atol=None)
-    if not bool(near(after, before).all()):
-        found = _difference(after, before, near, now="after", then="before")
-        _fail(f"{what} moved when {when}", found, hint)
+    if not _same(before, after, what, hint):
+        found = _difference(after, before, _limits(before.dtype), now="after", then="before")
+        _fail(f"{what} moved when {when}", hint, found)
 
 
 def moved(before: object, after: object, *, what: str, when: str, hint: str = "") -> None:
@@ -167,8 +164,7 @@ def moved(before: object, after: object, *, what: str, when: str, hint: str = ""
     Raises:
         AssertionError: "``what`` did not move when ``when``".
     """
-    _compare_runs(before, after, what, hint)
-    if bool(_near(after, before, before.dtype, None, None).all()):
+    if _same(before, after, what, hint):
         _fail(f"{what} did not move when {when}", hint)
 
 
@@ -182,10 +178,9 @@ def unchanged(**arguments: Tensor) -> Iterator[None]:
     before = {name: x.detach().clone() for name, x in arguments.items()}
     yield
     for name, old in before.items():
-        new = arguments[name].detach()
-        if new.shape != old.shape or not bool(_near(new, old, old.dtype, 0.0, 0.0).all()):
+        if not _near(arguments[name], old, (0.0, 0.0)):
             look = "look for +=, x[...] = … and methods ending in _ such as masked_fill_"
-            _fail(f"your code changed its argument {name} in place: {look}")
+            _fail(f"your code changed its argument {name} in place", look)
 
 
 @contextmanager
@@ -208,9 +203,8 @@ def case(inputs: str, hint: str = "") -> Iterator[None]:
     except AssertionError as failure:
         raise AssertionError(f"{failure}\n  seen with {inputs}") from None
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        lines = [f"your code stopped on {inputs}", f"  {reason}", *_hint(hint)]
-        raise AssertionError("\n".join(lines)) from error
+        lines = _message(f"your code stopped on {inputs}", hint, f"{type(error).__name__}: {error}")
+        raise AssertionError(lines) from error
 
 
 def given(**replacements: object) -> AbstractContextManager[None]:
@@ -229,9 +223,7 @@ def given(**replacements: object) -> AbstractContextManager[None]:
     while frame.f_globals.get("__name__") in _BETWEEN:
         frame = frame.f_back
     elsewhere = frame.f_globals.get("__given__")
-    if callable(elsewhere):
-        return elsewhere(replacements)
-    return _replaced(frame.f_globals, replacements)
+    return (elsewhere or functools.partial(_replaced, frame.f_globals))(replacements)
 
 
 def ban(*names: str) -> None:
@@ -248,9 +240,7 @@ def ban(*names: str) -> None:
     Raises:
         ValueError: if torch has nothing of that name.
     """
-    for name in names:
-        if not name.startswith("torch."):
-            continue
+    for name in (name for name in names if name.startswith("torch.")):
         place, _, attribute = name.rpartition(".")
         try:
             owner = pkgutil.resolve_name(place)
@@ -259,11 +249,11 @@ def ban(*names: str) -> None:
             raise ValueError(f"cannot ban {name!r}: torch has nothing of that name") from None
         if isinstance(banned, type):  # its subclasses are built through the same method
             owner, attribute, banned = banned, "__init__", banned.__init__
-        if not getattr(banned, "_banned", False):
+        if not hasattr(banned, "banned_as"):
             setattr(owner, attribute, _stand_in(banned, name))
 
 
-# A type checker may put its own frame around every function here.
+# A type checker puts frames of its own around every function here.
 _BETWEEN = (__name__, "jaxtyping._decorator")
 
 
@@ -277,7 +267,7 @@ def _stand_in(banned: Callable[..., object], name: str) -> Callable[..., object]
             )
         return banned(*args, **kwargs)
 
-    stand_in._banned = True
+    stand_in.banned_as = name
     return stand_in
 
 
@@ -293,63 +283,65 @@ def _replaced(namespace: dict[str, object], replacements: Mapping[str, object]) 
         namespace.update(before)
 
 
-def _require_tensor(x: object, what: str, hint: str, expected: tuple[int, ...]) -> None:
+def _require_tensor(x: object, what: str, hint: str, expected: Tensor | None = None) -> None:
     if x is None:
         _fail(f"{what} is None: is `return` missing?", hint)
     if not isinstance(x, Tensor):
-        kind = type(x).__name__
-        _fail(f"{what} is a {kind} but should be a tensor of shape {expected}", hint)
+        wanted = "" if expected is None else f" of shape {tuple(expected.shape)}"
+        _fail(f"{what} is a {type(x).__name__} but should be a tensor{wanted}", hint)
 
 
-def _compare_runs(before: object, after: object, what: str, hint: str) -> None:
-    _require_tensor(before, what, hint, ())
+def _same(before: object, after: object, what: str, hint: str) -> bool:
+    _require_tensor(before, what, hint)
     shape(after, before.shape, what=what, hint=hint)
+    return _near(after, before, _limits(before.dtype))
 
 
-def _near(
-    x: Tensor, y: Tensor, dtype: torch.dtype, rtol: float | None, atol: float | None
-) -> Tensor:
+def _limits(
+    dtype: torch.dtype, rtol: float | None = None, atol: float | None = None
+) -> tuple[float, float]:
     default = TOLERANCE.get(dtype, 0.0)
-    return torch.isclose(
-        x.detach().double(),
-        y.detach().double().to(x.device),
-        rtol=default if rtol is None else rtol,
-        atol=default if atol is None else atol,
-        equal_nan=True,
-    )
+    return default if rtol is None else rtol, default if atol is None else atol
+
+
+def _near(x: Tensor, y: Tensor, limits: tuple[float, float]) -> bool:
+    return x.shape == y.shape and not bool(_wrong(x, y, limits).any())
+
+
+def _wrong(x: Tensor, y: Tensor, limits: tuple[float, float]) -> Tensor:
+    x, y = x.detach().double(), y.detach().double().to(x.device)
+    return ~torch.isclose(x, y, *limits, equal_nan=True)
 
 
 def _difference(
     actual: Tensor,
     expected: Tensor,
-    near: Callable[[Tensor, Tensor], Tensor],
+    limits: tuple[float, float],
     now: str = "yours",
     then: str = "expected",
 ) -> str:
-    """First wrong index, both numbers, the largest error; empty where the shapes differ."""
+    """First wrong index, both numbers, the largest error; the shapes where they differ."""
     if actual.shape != expected.shape:
-        return f"  shape {tuple(actual.shape)}, but should be {tuple(expected.shape)}"
-    wrong = ~near(actual, expected)
-    where = wrong.nonzero()[0].tolist() if wrong.ndim else []
-    first, should = actual[tuple(where)].item(), expected[tuple(where)].item()
-    lines = [f"  first at {where}: {now} {_number(first)}, {then} {_number(should)}"]
+        return f"shape {tuple(actual.shape)}, but should be {tuple(expected.shape)}"
+    wrong = _wrong(actual, expected, limits)
+    where = tuple(wrong.nonzero()[0].tolist())
+    first, should = (_number(x.detach()[where].item()) for x in (actual, expected))
     counted = f"{int(wrong.sum())} of {wrong.numel()} numbers differ"
-    error = (actual.detach().double() - expected.detach().double()).abs()
+    error = (actual.detach().double() - expected.detach().double().to(actual.device)).abs()
     if bool(error.isfinite().all()):
         counted += f", the largest by {error.max().item():.3g}"
-    return "\n".join([*lines, f"  {counted}; shape {tuple(actual.shape)}"])
+    place = f"first at {list(where)}: {now} {first}, {then} {should}"
+    return f"{place}\n  {counted}; shape {tuple(actual.shape)}"
 
 
 def _number(x: float | int | bool) -> str:
     return f"{x:.6g}" if isinstance(x, float) else str(x)
 
 
-def _hint(hint: str) -> list[str]:
-    return [f"  hint: {hint}"] if hint else []
+def _message(told: str, hint: str = "", details: str = "") -> str:
+    hint = hint and f"hint: {hint}"
+    return "\n  ".join(line for line in (told, hint, details) if line)
 
 
-def _fail(*parts: str) -> None:
-    headline, *details = (part for part in parts if part)
-    if details and not details[-1].startswith("  "):
-        details = [*details[:-1], *_hint(details[-1])]
-    raise AssertionError("\n".join([headline, *details]))
+def _fail(told: str, hint: str = "", details: str = "") -> NoReturn:
+    raise AssertionError(_message(told, hint, details))
