@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from lookback.attention import (
     attention_weights,
     scaled_dot_product_attention,
 )
-from lookback.efficient import reference
+from lookback.efficient import reference, window
 from lookback.efficient.cache import Cache, SlidingCache
 from lookback.positions import Rotary, alibi
 
@@ -67,6 +69,15 @@ def test_a_function_serves_as_kernel():
     assert seen == [(True, 0)]
     layer.kernel = "reference"
     torch.testing.assert_close(out, layer(x, causal=True))
+
+
+def test_a_window_of_its_own_serves_as_kernel_through_partial():
+    windowed = MultiHeadAttention(8, 2, kernel=partial(window.attention, width=3))
+    x = torch.randn(2, 7, 8)
+    plain = MultiHeadAttention(8, 2)
+    plain.load_state_dict(windowed.state_dict())
+    expected = plain(x, mask=masks.window(7, width=3))
+    torch.testing.assert_close(windowed(x, causal=True), expected)
 
 
 def test_grouped_heads_are_full_heads_whose_keys_and_values_repeat():

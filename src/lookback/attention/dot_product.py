@@ -16,7 +16,9 @@ from torch import Tensor
 
 from lookback.efficient import reference
 
-KERNELS = ("reference", "sdpa")
+# Exact ways by name. Those with options of their own (a window, a layout) come as functions:
+# functools.partial(window.attention, width=64).
+KERNELS = ("reference", "sdpa", "tiled")
 Kernel = str | Callable[..., Tensor]
 
 
