@@ -248,7 +248,5 @@ def test_attention_names_the_inputs_that_do_not_fit(kernel, change, message):
 
 def test_an_unknown_kernel_is_named_with_the_known_ones():
     x = torch.randn(1, 2, 4)
-    with pytest.raises(
-        ValueError, match="unknown kernel 'warp'; .* reference, sdpa, tiled"
-    ):
+    with pytest.raises(ValueError, match=r"unknown kernel 'warp'; .* reference, sdpa, tiled"):
         scaled_dot_product_attention(x, x, x, kernel="warp")

@@ -109,6 +109,16 @@ class DecoderOnly(nn.Module):
         return self.decoder.begin(self.config.max_length if capacity is None else capacity)
 
     @torch.no_grad()
+    def read(self, tokens: Int[Tensor, "N T"], state: State) -> Float[Tensor, "N T V"]:
+        """Read the next tokens of each row; logits of the one after each of them.
+
+        Args:
+            tokens: what follows on what ``state`` has seen.
+            state: from :meth:`begin`; changed in place.
+        """
+        return self.head(self.decoder(self.embedding(tokens, offset=state.length), state=state))
+
+    @torch.no_grad()
     def step(self, tokens: Int[Tensor, "N T"], state: State) -> Float[Tensor, "N V"]:
         """Read the next tokens of each row; logits of the one after them.
 
