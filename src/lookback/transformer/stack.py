@@ -41,6 +41,8 @@ class Embedding(nn.Module):
             nn.init.normal_(self.tokens.weight, std=config.D**-0.5)
         learned = config.positions == "learned"
         self.positions = LearnedPositions(config.max_length, config.D) if learned else None
+        if learned:
+            nn.init.normal_(self.positions.weight)  # as large as the token vectors they join
 
     def forward(self, x: Tensor, *, offset: int = 0) -> Float[Tensor, "B T D"]:
         """Embed a sequence whose first position is ``offset``.
