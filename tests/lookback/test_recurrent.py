@@ -274,15 +274,16 @@ def test_an_update_gate_held_open_keeps_the_state_of_a_gru():
 
 
 @pytest.mark.parametrize("library", [LSTM, nn.LSTM])
-def test_the_forget_bias_is_the_sum_of_both_biases_and_touches_no_other_gate(library):
+def test_the_forget_bias_stands_in_one_of_both_biases_and_touches_no_other_gate(library):
     torch.manual_seed(3)
     plain = library(3, 4, 2, bidirectional=True)
     torch.manual_seed(3)
     layer = library(3, 4, 2, bidirectional=True)
     set_forget_bias_(layer, 2.5)
     for suffix in ("l0", "l0_reverse", "l1", "l1_reverse"):
-        both = getattr(layer, f"bias_ih_{suffix}") + getattr(layer, f"bias_hh_{suffix}")
-        torch.testing.assert_close(both[4:8], torch.full((4,), 2.5))
+        given, rest = getattr(layer, f"bias_ih_{suffix}"), getattr(layer, f"bias_hh_{suffix}")
+        torch.testing.assert_close(given[4:8], torch.full((4,), 2.5))
+        torch.testing.assert_close(rest[4:8], torch.zeros(4))
     others = [0, 1, 2, 3, *range(8, 16)]
     for name, p in layer.named_parameters():
         rows = others if name.startswith("bias") else slice(None)

@@ -150,7 +150,7 @@ def set_forget_bias_(lstm: nn.Module, value: float) -> None:
 
     Args:
         lstm: an LSTM of :mod:`lookback.recurrent` or of :mod:`torch.nn`.
-        value: the sum of both biases. σ(1) = 0.73 keeps 10⁻⁷ of a cell over 50 steps, σ(4) 40 %.
+        value: the sum of both biases. Over 50 steps σ(1) keeps 2·10⁻⁷ of a cell, σ(4) 40 %.
 
     Raises:
         ValueError: if the layer is no LSTM or has no biases.
