@@ -52,13 +52,17 @@ def test_a_guess_that_is_as_likely_for_both_is_always_kept_and_an_impossible_one
 
 
 @pytest.mark.parametrize("guesses", [1, 3])
-@pytest.mark.parametrize("eos", [None, 3])
-def test_without_chance_the_text_is_the_large_models_greedy_text(guesses, eos):
+@pytest.mark.parametrize("ends", [False, True])
+def test_without_chance_the_text_is_the_large_models_greedy_text(guesses, ends):
     model, draft = made(0), made(1)
     prefix = torch.tensor([[1, 4, 2]])
-    found = speculative(model, draft, prefix, steps=14, guesses=guesses, temperature=0.0, eos=eos)
+    eos = None
+    if ends:  # a token that the text does reach
+        eos = int(greedy(model, model.begin(), prefix, steps=9).tokens[0, 8])
     alone = greedy(model, model.begin(), prefix, steps=14, eos=eos)
+    found = speculative(model, draft, prefix, steps=14, guesses=guesses, temperature=0.0, eos=eos)
     assert found.tokens.tolist() == alone.lists()[0]
+    assert (int(found.tokens[-1]) == eos) == ends
     assert found.guessed == guesses * found.calls
     assert found.kept <= found.guessed
 
