@@ -282,7 +282,7 @@ _ENTROPY = (
         name="NaN multiplied away",
         task="attention_entropy",
         fails="attention_entropy__empty_rows",
-        told="0 * nan is NaN",
+        told="0 * nan is NaN, so choose",
         answer="""
 def attention_entropy(weights, mask=None):
     if mask is not None:

@@ -65,6 +65,8 @@ def close(
         AssertionError: the diagnosis, the first wrong index, both numbers there, the largest error.
     """
     _require_tensor(actual, what, hint, expected)
+    if actual.device != expected.device:
+        _fail(f"{what} is on {actual.device} but should be on {expected.device}", hint)
     limits = _limits(expected.dtype, rtol, atol)
     right = _near(actual, expected, limits)
     if not right:
@@ -74,8 +76,6 @@ def close(
     shape(actual, expected.shape, what=what, hint=hint)
     if actual.dtype != expected.dtype:
         _fail(f"{what} has dtype {actual.dtype} but should have {expected.dtype}", hint)
-    if actual.device != expected.device:
-        _fail(f"{what} is on {actual.device} but should be on {expected.device}", hint)
     if right:
         return
     told = f"{what} has wrong numbers"
@@ -219,11 +219,9 @@ def given(**replacements: object) -> AbstractContextManager[None]:
     Args:
         replacements: reference functions by the names they stand in for.
     """
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__") in _BETWEEN:
-        frame = frame.f_back
-    elsewhere = frame.f_globals.get("__given__")
-    return (elsewhere or functools.partial(_replaced, frame.f_globals))(replacements)
+    namespace = _calling_namespace()
+    elsewhere = namespace.get("__given__")
+    return elsewhere(replacements) if callable(elsewhere) else _replaced(namespace, replacements)
 
 
 def ban(*names: str) -> None:
@@ -253,14 +251,19 @@ def ban(*names: str) -> None:
             setattr(owner, attribute, _stand_in(banned, name))
 
 
-# A type checker puts frames of its own around every function here.
-_BETWEEN = (__name__, "jaxtyping._decorator")
+def _calling_namespace() -> dict[str, object]:
+    """The globals of whoever called into this module."""
+    frame = sys._getframe()
+    # run-time type checking puts frames of its own around every function
+    while frame.f_globals.get("__name__") in (__name__, "jaxtyping._decorator"):
+        frame = frame.f_back
+    return frame.f_globals
 
 
 def _stand_in(banned: Callable[..., object], name: str) -> Callable[..., object]:
     @functools.wraps(banned)
     def stand_in(*args, **kwargs):
-        if sys._getframe(1).f_globals.get("__name__") == "__main__":
+        if _calling_namespace().get("__name__") == "__main__":
             raise RuntimeError(
                 f"{name} is banned in this exercise, because it is what the exercise is about: "
                 "build the answer from products, sums, softmax and masks"
@@ -294,6 +297,8 @@ def _require_tensor(x: object, what: str, hint: str, expected: Tensor | None = N
 def _same(before: object, after: object, what: str, hint: str) -> bool:
     _require_tensor(before, what, hint)
     shape(after, before.shape, what=what, hint=hint)
+    if bool(before.isnan().any()):
+        _fail(f"{what} holds NaN in {int(before.isnan().sum())} of {before.numel()} numbers", hint)
     return _near(after, before, _limits(before.dtype))
 
 
@@ -309,8 +314,8 @@ def _near(x: Tensor, y: Tensor, limits: tuple[float, float]) -> bool:
 
 
 def _wrong(x: Tensor, y: Tensor, limits: tuple[float, float]) -> Tensor:
-    x, y = x.detach().double(), y.detach().double().to(x.device)
-    return ~torch.isclose(x, y, *limits, equal_nan=True)
+    x, y = x.detach().double(), y.detach().double()
+    return ~torch.isclose(x, y.to(x.device), *limits, equal_nan=True)
 
 
 def _difference(
@@ -327,8 +332,8 @@ def _difference(
     where = tuple(wrong.nonzero()[0].tolist())
     first, should = (_number(x.detach()[where].item()) for x in (actual, expected))
     counted = f"{int(wrong.sum())} of {wrong.numel()} numbers differ"
-    error = (actual.detach().double() - expected.detach().double().to(actual.device)).abs()
-    if bool(error.isfinite().all()):
+    error = (actual.detach().double() - expected.detach().double()).abs()
+    if expected.is_floating_point() and bool(error.isfinite().all()):
         counted += f", the largest by {error.max().item():.3g}"
     place = f"first at {list(where)}: {now} {first}, {then} {should}"
     return f"{place}\n  {counted}; shape {tuple(actual.shape)}"
