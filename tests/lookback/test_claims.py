@@ -158,9 +158,11 @@ def test_the_table_shows_every_claim_and_links_to_the_page_that_measured_it():
     shown = claims.table(claims.collect({HERE: page(some())}))._repr_html_()
     for id in claims.ledger():
         assert f'id="claim-{id}"' in shown
-    assert '<a href="05_self_attention/scaling.html">5: scaling</a>' in shown
-    assert shown.count("not measured yet") == 62
+    assert '<a href="05_self_attention/scaling.html">5, scaling</a>' in shown
+    assert shown.count("<td>not yet</td>") == 62
     assert "✓ holds" in shown
+    assert [f"Chapter {n}<" in shown for n in range(9)] == [False, *[True] * 7, False]
+    assert "Still to be measured in chapter 1 and 5." in shown
 
 
 def test_the_letters_of_the_sources_are_spelled_out():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lookback
-from lookback import masks, plots
+from lookback import masks, measure, plots
 
 TOKENS = ["the", "cat", "sat"]
 FIGURES = {
@@ -84,6 +84,14 @@ def test_a_line_is_the_mean_of_its_runs_and_the_band_reaches_from_least_to_most(
     assert {tuple(corner) for corner in corners} >= {(10, 1), (10, 3), (20, 2), (20, 8)}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("T", "ms")
     assert list(axes.lines[1].get_ydata()) == [5, 5]
+
+
+def test_measured_spreads_are_drawn_as_median_and_quartiles():
+    spreads = [measure.Spread(2.0, 1.0, 4.0, 9), measure.Spread(3.0, 3.0, 5.0, 9)]
+    axes = plots.lines([1, 2], {"a": spreads}, xlabel="T", ylabel="s").axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [2, 3])
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert {tuple(corner) for corner in corners} >= {(1, 1), (1, 4), (2, 3), (2, 5)}
 
 
 def test_lines_differ_by_marker_and_dash_as_well_as_by_colour():

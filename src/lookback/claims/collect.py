@@ -53,15 +53,22 @@ def collect(notebooks: Mapping[str, Mapping]) -> dict:
 
 
 def table(collected: Mapping, *, folder: str = "book") -> Html:
-    """The ledger as an HTML table: verdict, statement with its figures, page.
+    """The ledger as an HTML table, chapter by chapter: verdict, statement, figures, page.
 
     Args:
         collected: from :func:`collect`.
         folder: of the page that shows the table; links lead from there.
     """
-    head = "<tr><th>Verdict</th><th>Statement, sources, figures</th><th>Page</th></tr>"
-    rows = "".join(_table_row(row, folder) for row in collected["claims"])
-    return Html(f'<table class="ledger"><thead>{head}</thead><tbody>{rows}</tbody></table>')
+    head = '<tr><th scope="col">Verdict</th><th scope="col">Statement</th></tr>'
+    parts, chapter = [], None
+    for row in collected["claims"]:
+        if row["chapters"][0] != chapter:
+            chapter = row["chapters"][0]
+            parts.append(f'<tr><th scope="rowgroup" colspan="2">Chapter {chapter}</th></tr>')
+        parts.append(_table_row(row, folder))
+    return Html(
+        f'<table class="ledger"><thead>{head}</thead><tbody>{"".join(parts)}</tbody></table>'
+    )
 
 
 def letters(collected: Mapping) -> Html:
@@ -107,20 +114,24 @@ def _chapter(page: str) -> int | None:
 
 def _table_row(row: Mapping, folder: str) -> str:
     verdict = row["verdict"]
-    told = f"{VERDICTS[verdict]} {verdict}" if verdict else "not measured yet"
-    parts = [f'<p id="claim-{row["id"]}">{marked_up(row["statement"])} ']
-    parts.append(f"<small>({', '.join(row['source'])})</small></p>")
+    told = f"{VERDICTS[verdict]} {verdict}" if verdict else "not yet"
     details = f"<p>{marked_up(row['how'])}</p>"
     for measurement in row["measurements"]:
         where = ", ".join([measurement["device"], *_with_seeds(measurement["seeds"])])
-        details += f"<p>{marked_up(measurement['says'])}</p>"
+        details += f"<p>{_link(measurement['page'], folder)}: {marked_up(measurement['says'])}</p>"
         details += figures_html(measurement["figures"] | measurement["pending"])
         details += f"<p><small>{marked_up(where)}</small></p>"
-    word = "How, and figures" if row["measurements"] else "How"
-    parts.append(f"<details><summary>{word}</summary>{details}</details>")
+    if row["missing"]:
+        details += (
+            f"<p>Still to be measured in chapter {' and '.join(map(str, row['missing']))}.</p>"
+        )
     links = [_link(measurement["page"], folder) for measurement in row["measurements"]]
-    links += [f"chapter {chapter}" for chapter in row["missing"]]
-    return f"<tr><td>{told}</td><td>{''.join(parts)}</td><td>{'<br>'.join(links)}</td></tr>"
+    statement = f"{marked_up(row['statement'])} <small>({', '.join(row['source'])})</small>"
+    return (
+        f'<tr id="claim-{row["id"]}"><td>{told}</td><td><p>{" · ".join([statement, *links])}</p>'
+        f"<details><summary>{'Figures' if row['measurements'] else 'How'}</summary>{details}"
+        "</details></td></tr>"
+    )
 
 
 def _with_seeds(seeds: list[int]) -> list[str]:
@@ -130,4 +141,4 @@ def _with_seeds(seeds: list[int]) -> list[str]:
 def _link(page: str, folder: str) -> str:
     target = os.path.relpath(page, folder).replace(os.sep, "/")
     chapter, name = _chapter(page), page.rpartition("/")[2].replace("_", " ")
-    return f'<a href="{target}.html">{f"{chapter}: " if chapter else ""}{marked_up(name)}</a>'
+    return f'<a href="{target}.html">{f"{chapter}, " if chapter else ""}{marked_up(name)}</a>'

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lookback.measure import Spread
 from lookback.plots.figure import (
     COLOURS,
     DASHES,
@@ -27,7 +28,7 @@ MOST_TICKS = 9  # positions up to which a logarithmic axis names each
 @styled
 def lines(
     x: Numbers,
-    series: Mapping[str, Numbers],
+    series: Mapping[str, Numbers | Sequence[Spread]],
     *,
     xlabel: str,
     ylabel: str,
@@ -35,13 +36,14 @@ def lines(
     log_x: bool = False,
     log_y: bool = False,
     references: Mapping[str, float | int] | None = None,
-    height: float | int = 3.6,
+    height: float | int = 3.3,
 ) -> Figure:
     """One line a name; a name with several runs gets their mean and a band from least to most.
 
     Args:
         x: positions on the horizontal axis.
-        series: name → values of shape ``(len(x),)``, or ``(runs, len(x))``.
+        series: name → values of shape ``(len(x),)``, or ``(runs, len(x))``; or a measured spread a
+            position, drawn as its median with a band from quartile to quartile.
         xlabel, ylabel: what is on the axes, with its unit.
         title: above the axes.
         log_x, log_y: whether an axis is logarithmic.
@@ -55,14 +57,14 @@ def lines(
     _check_series(series, len(COLOURS))
     figure, axes = canvas(height)
     for i, (name, values) in enumerate(series.items()):
-        runs = np.atleast_2d(array(values))
-        if runs.ndim != 2 or runs.shape[1] != len(x):
-            raise ValueError(f"{name!r} has shape {runs.shape}, but x has {len(x)} positions")
+        middle, low, high = _middle_and_band(values)
+        if middle.shape != x.shape:
+            raise ValueError(f"{name!r} has {middle.shape} values, but x has {len(x)} positions")
         style = {"color": COLOURS[i], "marker": MARKERS[i], "linestyle": DASHES[i]}
         step = max(1, len(x) // 12)  # markers tell lines apart; one a point would hide them
-        axes.plot(x, runs.mean(0), label=name, markevery=(i % step, step), **style)
-        if len(runs) > 1:
-            axes.fill_between(x, runs.min(0), runs.max(0), color=COLOURS[i], alpha=0.18, lw=0)
+        axes.plot(x, middle, label=name, markevery=(i % step, step), **style)
+        if (low < high).any():
+            axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.18, lw=0)
     _reference_lines(axes, references)
     if log_x:
         axes.set_xscale("log")
@@ -87,7 +89,7 @@ def bars(
     numbers: str = "{:.2f}",
     log_y: bool = False,
     references: Mapping[str, float | int] | None = None,
-    height: float | int = 3.6,
+    height: float | int = 3.3,
 ) -> Figure:
     """One bar a name, with its number; of several runs the mean, and a dot a run.
 
@@ -138,7 +140,7 @@ def histograms(
     bins: int = 40,
     ylabel: str = "share of all, per unit",
     title: str = "",
-    height: float | int = 3.6,
+    height: float | int = 3.3,
 ) -> Figure:
     """How samples are distributed: one outline a name, on common bins, of area 1.
 
@@ -165,6 +167,16 @@ def histograms(
     label_axes(axes, xlabel, ylabel, title)
     _legend(figure, axes)
     return figure
+
+
+def _middle_and_band(values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if isinstance(values, list | tuple) and all(isinstance(x, Spread) for x in values):
+        rows = array([[x.median, x.low, x.high] for x in values]).reshape(-1, 3)
+        return rows[:, 0], rows[:, 1], rows[:, 2]
+    runs = array(values)
+    if runs.ndim < 2:
+        return runs, runs, runs
+    return runs.mean(0), runs.min(0), runs.max(0)
 
 
 def _bar(axes, at, width, name, values, which, numbers) -> None:
@@ -197,7 +209,7 @@ def _legend(figure, axes, least: int = 2) -> None:
 
 def _columns(labels: Sequence[str]) -> int:
     longest = max(len(label) for label in labels) + 6  # and the sample of the line
-    return max(1, min(len(labels), 64 // longest))
+    return max(1, min(len(labels), 56 // longest))
 
 
 def _check_series(series: Mapping, most: int) -> None:

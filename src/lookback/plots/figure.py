@@ -13,7 +13,7 @@ from torch import Tensor
 
 Numbers = Tensor | np.ndarray | Sequence
 
-WIDTH = 6.0  # inches; 576 px, so that text stays near 10 px on a phone
+WIDTH = 5.2  # inches; 499 px, so that text stays above 10 px on a phone
 INK, FAINT = "#1a1a1a", "#767676"
 # Okabe and Ito's palette, darkened to 3:1 on white; lightness flips in the dark theme, hue stays
 COLOURS = ("#0072B2", "#D55E00", "#00825F", "#A3457F", "#333333", "#8C6D00", "#2A8FC9", "#7A3E00")
@@ -65,7 +65,7 @@ class Figure(MatplotlibFigure):
         return {"image/svg+xml": self.svg(), "text/plain": "<Figure>"}
 
 
-def canvas(height: float | int = 3.6, *, width: float | int = WIDTH) -> tuple[Figure, Axes]:
+def canvas(height: float | int = 3.3, *, width: float | int = WIDTH) -> tuple[Figure, Axes]:
     """A figure of this size in inches and its one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.add_subplot()

@@ -57,15 +57,15 @@ def heatmap(
         open: boolean matrix; cells where it is False are hatched and show no number.
         signed: whether zero gets the middle of a two-sided shade.
         limits: values of the lightest and the darkest shade; the matrix's own where left out.
-        numbers: format of a cell's number; None for none. Grids above 10 cells a side have none.
+        numbers: format of a cell's number; None for none. Grids above 10 cells across have none.
 
     Raises:
         ValueError: if ``values`` is no matrix, or labels or ``open`` do not fit it.
     """
     values = matrix(values, "values")
     side = max(values.shape)
-    height = 0.9 + (WIDTH - 1.6) * values.shape[0] / max(side, 5)
-    figure, axes = canvas(min(max(height, 1.9), 5.6))
+    height = 0.8 + (WIDTH - 1.7) * values.shape[0] / max(side, 5)
+    figure, axes = canvas(min(max(height, 1.9), 5.2))
     norm = _norm(values, signed, limits)
     _grid(axes, values, rows, columns, norm, signed, open, numbers)
     label_axes(axes, xlabel, ylabel, title)
@@ -107,12 +107,13 @@ def heatmaps(
     across = min(across, len(named))
     down = -(-len(named) // across)
     T, S = shapes.pop()
-    height = min(0.5 + down * (0.45 + (WIDTH - 2.0) / across * min(T / S, 2)), 8.5)
+    height = min(0.5 + down * (0.45 + (WIDTH - 1.9) / across * min(T / S, 2)), 8.5)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     norm = _norm(np.stack(list(named.values())), signed, None)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for i, (axes, (title, values)) in enumerate(zip(panels, named.items(), strict=False)):
-        _grid(axes, values, rows, columns, norm, signed, open, numbers if S <= 6 else None)
+        fits = numbers if S * across <= MOST_NUMBERS else None
+        _grid(axes, values, rows, columns, norm, signed, open, fits, across=across)
         below, left = i + across >= len(named), i % across == 0
         label_axes(axes, xlabel if below else "", ylabel if left else "", title)
     for axes in panels[len(named) :]:
@@ -152,7 +153,7 @@ def mask(
     for i, (axes, (title, values)) in enumerate(zip(panels, named.items(), strict=True)):
         shades = np.where(values > 0, 0.35, 0.0)
         norm = Normalize(0, 1)
-        _grid(axes, shades, rows, columns, norm, False, values > 0, None)
+        _grid(axes, shades, rows, columns, norm, False, values > 0, None, across=len(named))
         if i:
             axes.set_yticks([])
         for row, column in np.argwhere(values > 0):
@@ -161,7 +162,7 @@ def mask(
     return figure
 
 
-def _grid(axes: Axes, values, rows, columns, norm, signed, open, numbers) -> None:
+def _grid(axes: Axes, values, rows, columns, norm, signed, open, numbers, across=1) -> None:
     T, S = values.shape
     closed = np.zeros((T, S), bool) if open is None else ~np.broadcast_to(array(open) > 0, (T, S))
     cmap = DIVERGING if signed else SEQUENTIAL
@@ -174,9 +175,9 @@ def _grid(axes: Axes, values, rows, columns, norm, signed, open, numbers) -> Non
             light = sum(cmap(norm(values[row, column]))[:3]) > 1.5
             text = numbers.format(values[row, column])
             style = {"ha": "center", "va": "center", "color": INK if light else "white"}
-            axes.text(column, row, text, fontsize=11 if S <= 7 else 9, **style)
-    _ticks(axes.set_xticks, S, columns, "columns", turn=True)
-    _ticks(axes.set_yticks, T, rows, "rows", turn=False)
+            axes.text(column, row, text, fontsize=11 if S * across <= 7 else 9, **style)
+    _ticks(axes.set_xticks, S, columns, "columns", room=32 // across)
+    _ticks(axes.set_yticks, T, rows, "rows")
     axes.set_xticks(np.arange(S + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(T + 1) - 0.5, minor=True)
     if max(T, S) <= MOST_LABELS:
@@ -185,13 +186,14 @@ def _grid(axes: Axes, values, rows, columns, norm, signed, open, numbers) -> Non
     axes.spines[:].set_visible(True)
 
 
-def _ticks(place, count: int, labels: Sequence[object] | None, name: str, turn: bool) -> None:
+def _ticks(place, count: int, labels: Sequence[object] | None, name: str, room=None) -> None:
+    """Label the cells of one side; labels of more characters than ``room`` are turned."""
     if labels is not None and len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} {name}")
-    step = 1 if labels is not None else max(1, -(-count // MOST_LABELS))
+    step = max(1, -(-count // MOST_LABELS)) if labels is None else 1
     at = list(range(0, count, step))
     texts = [str(i) if labels is None else str(labels[i]) for i in at]
-    long = turn and sum(len(text) + 1 for text in texts) > 34
+    long = room is not None and sum(len(text) + 1 for text in texts) > room
     place(at, texts, rotation=60 if long else 0)
 
 

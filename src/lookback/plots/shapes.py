@@ -18,7 +18,7 @@ def arrows(
     ylabel: str,
     groups: Mapping[str, str] | None = None,
     title: str = "",
-    height: float | int = 4.2,
+    height: float | int = 3.9,
 ) -> Figure:
     """Vectors of the plane as arrows from the origin, each with its name at its tip.
 
@@ -86,7 +86,7 @@ def links(
         raise ValueError(f"{len(tokens)} tokens but weights of shape {weights.shape}")
     if not 0 <= query < len(tokens):
         raise ValueError(f"query {query} is not a position of {len(tokens)} tokens")
-    figure, axes = canvas(2.6)
+    figure, axes = canvas(2.4)
     for i, (token, weight) in enumerate(zip(tokens, weights, strict=True)):
         line = {"color": COLOURS[0], "linewidth": 0.4 + 9 * weight, "alpha": 0.75}
         axes.plot([query, i], [0.9, 0.12], solid_capstyle="butt", zorder=1, **line)
