@@ -14,6 +14,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -240,7 +241,7 @@ def render(digest: str) -> None:
         command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}
     )
     if run.returncode:
-        lines = (run.stdout + run.stderr).splitlines()
+        lines = re.sub(r"\x1b\[[0-9;]*m", "", run.stdout + run.stderr).splitlines()
         told = [line for line in lines if "WARNING" in line or "ERROR" in line or "rror:" in line]
         raise PageError("Jupyter Book stopped:\n" + "\n".join(told or lines[-25:]))
     done.write_text(digest)
