@@ -180,6 +180,26 @@ def test_local_m_sees_nothing_where_the_target_outruns_the_source():
     assert (weights[0, 3:] == 0).all()
 
 
+def test_local_m_stands_at_the_positions_of_its_queries():
+    layer = alignment("local-m", 4, 4)
+    query = torch.randn(2, 3, 4)
+    assert layer.position(query, None, 9).tolist() == [[0, 1, 2]] * 2
+    assert layer.position(query, None, 9, offset=4).tolist() == [[4, 5, 6]] * 2
+
+
+def test_a_window_predicts_its_place_and_reaches_ten_positions_unless_told():
+    local = LocalAttention(DotAttention(4, 4))
+    assert local.v_p is not None
+    assert local.window == 10 == alignment("local-m", 4, 4).window
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_widths_of_one_are_enough(name):
+    layer = alignment(name, 1, 1, width=1, window=1)
+    context, _ = layer(torch.randn(1, 2, 1), torch.randn(1, 3, 1))
+    assert context.shape == (1, 2, 1)
+
+
 def test_local_p_centres_on_a_real_position_that_its_gradient_reaches():
     layer = alignment("local-p", 4, 4, window=4, score="dot")
     nn.init.zeros_(layer.v_p.weight)  # σ(0) = ½: the middle of every sentence
@@ -213,6 +233,7 @@ X = torch.randn(2, 3, 4)
         (lambda: alignment("soft", 4, 4), "unknown attention 'soft'; choose one of additive, dot"),
         (lambda: alignment("dot", 4, 6), "equal widths, got 4 and 6"),
         (lambda: alignment("additive", 0, 4), "at least 1, got 0 and 4"),
+        (lambda: alignment("additive", 4, 0), "at least 1, got 4 and 0"),
         (lambda: alignment("additive", 4, 4, width=0), "1 hidden unit, got 0"),
         (lambda: alignment("concat", 4, 4, width=0), "1 hidden unit, got 0"),
         (lambda: alignment("local-p", 4, 4, window=0), "at least 1 position, got 0"),

@@ -47,7 +47,7 @@ class Lookup(nn.Module):
         query: Float[Tensor, "B T D"],
         scores: Float[Tensor, "B T S"],
         mask: Bool[Tensor, "..."] | None,
-        offset: int = 0,
+        offset: int,
     ) -> Float[Tensor, "B T S"]:
         """From scores to weights: softmax over the open entries."""
         return scores.softmax(-1) if mask is None else reference.masked_softmax(scores, mask)
@@ -153,7 +153,7 @@ class LocalAttention(Lookup):
         query: Float[Tensor, "B T D"],
         scores: Float[Tensor, "B T S"],
         mask: Bool[Tensor, "..."] | None,
-        offset: int = 0,
+        offset: int,
     ) -> Float[Tensor, "B T S"]:
         """Softmax over the window; local-p then fades it by distance from ``p_t``."""
         S = scores.shape[-1]
