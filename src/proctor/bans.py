@@ -12,9 +12,12 @@ import ast
 import contextlib
 import importlib.abc
 import importlib.util
+import os
 import re
 import sys
+import sysconfig
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -52,6 +55,40 @@ def named_in(source: str, banned: Iterable[str]) -> list[tuple[str, int]]:
                 (ban, node.lineno) for ban in banned if name == ban or name.startswith(ban + ".")
             ]
     return sorted(set(found), key=lambda item: item[1])
+
+
+def imported_in(sources: Iterable[str], banned: Iterable[str]) -> tuple[str, ...]:
+    """Modules that some cells import, banned ones left out: worth having before a fork."""
+    names: dict[str, None] = {}
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= dict.fromkeys(item.name for item in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names |= dict.fromkeys(
+                    [node.module, *(f"{node.module}.{item.name}" for item in node.names)]
+                )
+    banned = tuple(banned)
+    return tuple(n for n in names if not any(f"{n}.".startswith(f"{b}.") for b in banned))
+
+
+def library_folders(modules: Iterable[str]) -> tuple[str, ...]:
+    """Folders of those modules' packages that lie outside the interpreter's own."""
+    inside = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
+    folders: dict[str, None] = {}
+    for name in modules:
+        spec = _spec(name.partition(".")[0])
+        if spec is None or not spec.origin or not spec.has_location:
+            continue
+        origin = Path(spec.origin)
+        place = str(origin.parent if spec.submodule_search_locations else origin)
+        if not any(place.startswith(root + os.sep) for root in inside):
+            folders[place] = None
+    return tuple(folders)
 
 
 def hidden_files(banned: Iterable[str]) -> tuple[str, ...]:

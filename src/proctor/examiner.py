@@ -47,17 +47,19 @@ class Verdict:
     """What became of one check.
 
     Args:
-        passed: whether it earned its points.
-        message: what the student reads where it did not.
+        outcome: one of :data:`proctor.records.OUTCOMES`.
+        message: what the student reads where it did not pass.
         where: the lines of the student's code that an error came from.
-        kind: ``passed``, ``failed``, ``error`` (the student's code raised), or ``missing`` (nothing
-            was written).
     """
 
-    passed: bool
+    outcome: str
     message: str = ""
     where: str = ""
-    kind: str = "passed"
+
+    @property
+    def passed(self) -> bool:
+        """Whether it earned its points."""
+        return self.outcome == "passed"
 
 
 class Examinee(Peer):
@@ -116,7 +118,7 @@ class Examinee(Peer):
             finally:
                 self.forget()
                 _reset()
-        return Verdict(True)
+        return Verdict("passed")
 
     def request(self, op: str, packer: Any, **head: Any) -> Any:
         try:
@@ -209,11 +211,11 @@ def _wanted(source: str, namespace: dict[str, Any]) -> list[str]:
 def _verdict(error: Exception) -> Verdict:
     where = str(getattr(error, "where", "") or getattr(error.__cause__, "where", ""))
     if isinstance(error, NotImplementedError):
-        return Verdict(False, "nothing is written here yet", where, "missing")
+        return Verdict("missing", "nothing is written here yet")
     name, message = type(error).__name__, text_of(error)
     if isinstance(error, AssertionError) and not hasattr(error, "where"):
-        return Verdict(False, message or "the result is not what it should be", where, "failed")
-    return Verdict(False, f"{name}: {message}" if message else name, where, "error")
+        return Verdict("failed", message or "the result is not what it should be", where)
+    return Verdict("error", f"{name}: {message}" if message else name, where)
 
 
 def _guarded(function: Any, *args: Any) -> Any:

@@ -3,23 +3,27 @@
 The cells run in order, each check where it stands, as in a notebook. What a candidate does not
 survive costs the question it belongs to: it is started again, the earlier cells are replayed, the
 guilty one is left out. A check that failed gets a second chance in a candidate that never ran the
-answers to other questions, so one answer cannot spoil another.
+answers to the other tasks, so that one answer cannot spoil another.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from proctor import bans, seeds
+from proctor import bans, records, seeds
 from proctor.examiner import Examinee, Gone, Verdict, setup_namespace
-from proctor.exercise import Cell, Exercise
+from proctor.exercise import Exercise, Part
 from proctor.forkserver import ForkServer
-from proctor.intake import Intake, take_in
+from proctor.intake import Submission, take_in
 from proctor.limits import Limits
-from proctor.matching import Step
+from proctor.magics import without_magics
+from proctor.records import Cell, CheckResult, Note, Record
+
+NOTHING = "nothing is written here yet"
+GONE = {"ended": "crashed", "cpu": "timed out", "wall": "timed out", "refused": "refused"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,50 @@ class Terms:
     limits: Limits = field(default_factory=Limits)
     versions: dict[str, str] = field(default_factory=dict)
 
+    def seed(self, exercise: Exercise, cells: Iterable[Cell]) -> bytes:
+        """The key that a submission's checks mix into their seeds."""
+        return seeds.key(self.secret, exercise.assignment, records.cells_text(cells))
+
+    def key(self, exercise: Exercise, student: str, cells: Iterable[Cell]) -> str:
+        """The name of the record that marking these cells gives."""
+        cells = tuple(cells)
+        return records.record_key(
+            assignment=exercise.assignment,
+            student=student,
+            cells=cells,
+            checks=[(p.grade_id, p.points, p.source) for p in exercise.parts if p.kind != "answer"],
+            versions=self.versions,
+            seed=self.seed(exercise, cells).hex(),
+            isolation=self.level,
+            limits=self.limits.as_dict(),
+        )
+
+
+def banned_in(exercise: Exercise) -> tuple[str, ...]:
+    """What the locked cells of an exercise say that students may not use."""
+    names = (name for part in exercise.locked for name in bans.declared(part.source))
+    return tuple(dict.fromkeys(names))
+
+
+def unrun(exercise: Exercise, student: str, terms: Terms, taken: Submission) -> Record:
+    """The record of a submission of which nothing can be run."""
+    checks = tuple(
+        CheckResult(part.grade_id, 0.0, part.points, "skipped", taken.reason)
+        for part in exercise.checks
+    )
+    return Record(
+        assignment=exercise.assignment,
+        student=student,
+        key=terms.key(exercise, student, taken.cells),
+        seed=terms.seed(exercise, taken.cells).hex(),
+        isolation=terms.level,
+        versions=terms.versions,
+        checks=checks,
+        cells=taken.cells,
+        intake=taken.notes,
+        reason=taken.reason,
+    )
+
 
 class Grader:
     """Marks submissions of one exercise, one at a time.
@@ -50,81 +98,89 @@ class Grader:
 
     def __init__(self, exercise: Exercise, server: ForkServer, terms: Terms) -> None:
         self.exercise, self.server, self.terms = exercise, server, terms
-        self.setup = setup_namespace(exercise.setup)
+        self.banned = banned_in(exercise)
+        self.setup = setup_namespace([part.source for part in exercise.locked])
 
-    def grade(self, data: bytes) -> dict[str, Any]:
-        """The record of one submission, as plain data."""
+    def grade(self, student: str, data: bytes) -> Record:
+        """The record of one submission."""
         taken = take_in(data, self.exercise)
-        key = seeds.key(self.terms.secret, self.exercise.assignment, taken.cells)
-        sitting = _Sitting(self, taken, key)
+        record = unrun(self.exercise, student, self.terms, taken)
+        if taken.reason:
+            return record
+        sitting = _Sitting(self, taken, bytes.fromhex(record.seed))
         try:
             sitting.run()
             sitting.second_chance()
         finally:
             sitting.end()
-        return {
-            "assignment": self.exercise.assignment,
-            "level": self.terms.level,
-            "versions": self.terms.versions,
-            "reason": taken.reason,
-            "notes": [*taken.notes, *sitting.notes],
-            "checks": [sitting.row(check) for check in self.exercise.checks],
-            "cells": sitting.cells,
-        }
+        return replace(
+            record,
+            checks=tuple(sitting.result(part) for part in self.exercise.checks),
+            cells=tuple(sitting.cells),
+            integrity=tuple(sitting.notes),
+        )
 
 
 class _Sitting:
-    """One submission's way through the exercise."""
+    """One submission's way through the exercise; its steps are counted from 0."""
 
-    def __init__(self, grader: Grader, taken: Intake, key: bytes) -> None:
+    def __init__(self, grader: Grader, taken: Submission, key: bytes) -> None:
         self.grader, self.taken, self.key = grader, taken, key
-        self.limits = grader.terms.limits
+        self.exercise, self.limits = grader.exercise, grader.terms.limits
+        self.cells = list(taken.cells)
         self.examinee: Examinee | None = None
         self.verdicts: dict[str, Verdict] = {}
-        self.guilty: dict[int, str] = {}
+        self.guilty: dict[int, Verdict] = {}  # by place among the cells, what its checks get
         self.overruns: dict[str, int] = {}
-        self.notes: list[str] = []
-        self.cells: list[dict[str, Any]] = []
-        self.sources = {c.id: c for c in grader.exercise.cells}
+        self.notes: list[Note] = []
+        answers = {c.grade_id: c for c in self.cells if c.grade_id}
+        self.edited = {
+            part.grade_id
+            for part in self.exercise.answers
+            if part.grade_id in answers
+            and answers[part.grade_id].source.strip() != part.released.strip()
+        }
+        self.has_own = any(not c.grade_id for c in self.cells)
         self._refuse_banned()
 
     def run(self) -> None:
         """All steps in order."""
-        for i, step in enumerate(self.taken.steps):
-            if step.kind == "check":
-                self.verdicts[step.id] = self._check(step.id, i)
-            elif step.kind != "manual":
-                self._run_cell(i, step)
-            elif step.kind == "manual":
-                self.verdicts[step.id] = Verdict(False, "marked by a person", "", "manual")
+        for step, (kind, i) in enumerate(self.taken.steps):
+            if kind == "check":
+                part = self.exercise.checks[i]
+                self.verdicts[part.grade_id] = self._check(part, step)
+            elif kind == "locked" and self.examinee is not None:
+                self._run_locked(i)
+            elif kind == "cell" and i not in self.guilty:
+                self._run_cell(step, i)
 
     def second_chance(self) -> None:
         """Make failed checks again without the answers to the other tasks."""
-        answers = {s.id for s in self.taken.steps if s.kind == "answer" and s.touched}
-        for task in dict.fromkeys(name.partition("__")[0] for name in self.verdicts):
+        parts = {part.grade_id: part for part in self.exercise.checks}
+        for task in self.edited if len(self.edited) > 1 or self.has_own else ():
             failed = [
-                name
-                for name, v in self.verdicts.items()
-                if name.partition("__")[0] == task and v.kind in ("failed", "error")
+                part
+                for name, part in parts.items()
+                if part.task == task and self.verdicts[name].outcome in ("failed", "error")
             ]
-            if not failed or not answers - {task} or task not in answers:
+            others = frozenset(i for i, c in enumerate(self.cells) if c.grade_id not in ("", task))
+            if not failed or not others - self.guilty.keys():
                 continue
             self.end()
-            skip = {s.id for s in self.taken.steps if s.kind == "answer" and s.id != task}
-            for name in failed:
-                again = self._check(name, len(self.taken.steps), skip)
+            for part in failed:
+                again = self._check(part, len(self.taken.steps), others)
                 if again.passed:
-                    self.verdicts[name] = again
-                    self.notes.append(f"{name} passed once the other tasks' answers were left out")
+                    self.verdicts[part.grade_id] = again
+                    said = f"{part.grade_id} passed once the answers to other tasks were left out"
+                    self._note("an answer spoilt another task", said, part.grade_id)
+            self.end()
 
-    def row(self, check: Cell) -> dict[str, Any]:
+    def result(self, part: Part) -> CheckResult:
         """The outcome of one check."""
-        verdict = self.verdicts.get(check.id)
-        if verdict is None:
-            verdict = Verdict(False, self.taken.reason or "it was not reached", "", "not run")
-        earned = check.points if verdict.passed else 0.0
-        row = {"id": check.id, "task": check.task, "points": check.points, "earned": earned}
-        return row | {k: v for k, v in asdict(verdict).items() if k != "passed"}
+        verdict = self.verdicts.get(part.grade_id, Verdict("skipped", "it was not reached"))
+        earned = part.points if verdict.passed else 0.0
+        said = verdict.outcome, verdict.message, verdict.where
+        return CheckResult(part.grade_id, earned, part.points, *said)
 
     def end(self) -> int:
         """Stop the candidate, if there is one; its exit status."""
@@ -134,78 +190,96 @@ class _Sitting:
         self.examinee = None
         return self.grader.server.stop()
 
-    def _run_cell(self, i: int, step: Step) -> None:
-        row = {"kind": step.kind, "id": step.id, "source": step.source, "touched": step.touched}
-        row |= {"printed": "", "error": None}
-        if i not in self.guilty and step.source.strip():
-            try:
-                self._ready(i)
-                row["printed"], row["error"] = self.examinee.run(step.id, step.source)
-            except Gone as gone:
-                self._blame(i, gone)
-        if i in self.guilty:
-            row["error"] = {"type": "", "message": self.guilty[i], "where": ""}
-        self.cells.append(row)
-
-    def _check(self, name: str, i: int, skip: frozenset[str] | set[str] = frozenset()) -> Verdict:
-        check = self.sources[name]
-        blocked = self._blocked(check)
-        if blocked:
-            return blocked
+    def _run_cell(self, step: int, i: int) -> None:
+        cell = self.cells[i]
         try:
-            self._ready(i, skip)
-            return self.examinee.check(check.source, name, self.grader.setup, self.key)
+            self._ready(step)
+            printed, error = self.examinee.run(self._label(i), without_magics(cell.source))
         except Gone as gone:
-            self.overruns[check.task] = self.overruns.get(check.task, 0) + 1
+            self._blame(i, gone)
+            return
+        said = ""
+        if error is not None:
+            lines = (f"{error['type']}: {error['message']}", error.get("where", ""))
+            said = "\n".join(line for line in lines if line)
+        self.cells[i] = replace(cell, printed=printed, error=said)
+
+    def _check(self, part: Part, step: int, skip: frozenset[int] = frozenset()) -> Verdict:
+        if part.task not in self.edited and not self.has_own:
+            return Verdict("missing", NOTHING)
+        for i, verdict in self.guilty.items():
+            if self.cells[i].grade_id == part.task:
+                return verdict
+        if self.overruns.get(part.task, 0) >= self.limits.overruns:
+            return Verdict("skipped", "earlier checks of this task overran, so it was not run")
+        try:
+            self._ready(step, skip)
+            return self.examinee.check(part.source, part.grade_id, self.grader.setup, self.key)
+        except Gone as gone:
+            self.overruns[part.task] = self.overruns.get(part.task, 0) + 1
             reason = f"your code did not survive this check: {self._end(gone)}"
-            return Verdict(False, reason, "", "gone")
+            return Verdict(GONE[gone.kind], reason)
 
-    def _blocked(self, check: Cell) -> Verdict | None:
-        """The verdict of a check that need not be run."""
-        for i, step in enumerate(self.taken.steps):
-            if step.kind == "answer" and step.id == check.task:
-                if i in self.guilty:
-                    return Verdict(False, self.guilty[i], "", "guilty")
-                if not step.touched:
-                    return Verdict(False, "nothing is written here yet", "", "missing")
-        if self.overruns.get(check.task, 0) >= self.limits.overruns:
-            return Verdict(False, "not run: earlier checks of this task overran", "", "not run")
-        return None
-
-    def _ready(self, i: int, skip: frozenset[str] | set[str] = frozenset()) -> None:
-        """A candidate in which every innocent cell before step ``i`` has run."""
+    def _ready(self, step: int, skip: frozenset[int] = frozenset()) -> None:
+        """A candidate in which every innocent cell before this step has run."""
         while self.examinee is None:
             pid, sock = self.grader.server.start(self.grader.terms.level, self.limits)
             self.examinee = Examinee(pid, sock, self.limits)
-            for j, step in enumerate(self.taken.steps[:i]):
-                runs = step.kind in ("setup", "answer", "own") and step.source.strip()
-                if not runs or j in self.guilty or step.id in skip:
+            for kind, i in self.taken.steps[:step]:
+                if kind == "check" or (kind == "cell" and (i in self.guilty or i in skip)):
                     continue
-                try:
-                    self.examinee.run(step.id, step.source)
-                except Gone as gone:
-                    self._blame(j, gone)
+                if kind == "locked":
+                    self._run_locked(i)
+                else:
+                    self._replay(i)
+                if self.examinee is None:
                     break
 
+    def _replay(self, i: int) -> None:
+        try:
+            self.examinee.run(self._label(i), without_magics(self.cells[i].source))
+        except Gone as gone:
+            self._blame(i, gone)
+
+    def _run_locked(self, number: int) -> None:
+        """A locked cell is innocent: if it ends the candidate, the cell before it did that."""
+        try:
+            self.examinee.run("the setup", self.exercise.locked[number].source)
+        except Gone as gone:
+            before = self.taken.steps[: self.taken.steps.index(("locked", number))]
+            ran = [i for kind, i in before if kind == "cell" and i not in self.guilty]
+            if not ran:
+                raise RuntimeError(f"the setup of the exercise does not run: {gone}") from None
+            self._blame(ran[-1], gone)
+
+    def _label(self, i: int) -> str:
+        return self.cells[i].grade_id or f"your own cell {i + 1}"
+
     def _blame(self, i: int, gone: Gone) -> None:
-        step = self.taken.steps[i]
-        self.guilty[i] = f"this cell was stopped and left out: {self._end(gone)}"
-        self.notes.append(f"{step.id} was left out: {gone.reason}")
+        reason = self._end(gone)
+        self._leave_out(i, GONE[gone.kind], f"this cell was stopped and left out: {reason}")
+        said = f"{self._label(i)}: {reason}"
+        self._note("a cell was stopped and left out", said, self.cells[i].grade_id)
+
+    def _leave_out(self, i: int, outcome: str, reason: str) -> None:
+        self.guilty[i] = Verdict(outcome, reason)
+        self.cells[i] = replace(self.cells[i], error=reason)
 
     def _end(self, gone: Gone) -> str:
-        """Why a candidate is gone, from its end where it ended by itself."""
+        """Why a candidate is gone; from its exit status where it ended by itself."""
         status = self.end()
         if gone.kind != "ended":
             return gone.reason
         if os.WIFSIGNALED(status):
-            number = os.WTERMSIG(status)
-            return f"the process ended with {signal.Signals(number).name}"
+            return f"the process was ended by {signal.Signals(os.WTERMSIG(status)).name}"
         return "the process ended itself"
 
+    def _note(self, kind: str, said: str, grade_id: str = "") -> None:
+        self.notes.append(Note(kind, said, grade_id))
+
     def _refuse_banned(self) -> None:
-        banned = self.grader.exercise.banned
-        for i, step in enumerate(self.taken.steps):
-            if step.kind in ("answer", "own"):
-                for name, line in bans.named_in(step.source, banned)[:1]:
-                    self.guilty[i] = f"line {line}: {bans.refusal(name)}"
-                    self.notes.append(f"{step.id} names {name}, which is banned; it was not run")
+        for i, cell in enumerate(self.cells):
+            for name, line in bans.named_in(without_magics(cell.source), self.grader.banned)[:1]:
+                self._leave_out(i, "refused", f"line {line}: {bans.refusal(name)}")
+                said = f"{self._label(i)} names {name}; it was not run"
+                self._note("a banned name was used", said, cell.grade_id)

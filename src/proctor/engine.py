@@ -1,0 +1,227 @@
+"""The driver: it hands submissions to workers and takes their records, whatever befalls a worker.
+
+A worker holds one submission at a time. When it dies, the submission goes to a new one; after a few
+times the submission gets a record that says so, and the batch goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proctor import bans, jail, worker
+from proctor.exercise import Exercise
+from proctor.grading import Terms, banned_in, unrun
+from proctor.intake import take_in
+from proctor.records import Record
+
+ATTEMPTS = 3
+GRACE = 60.0  # seconds beyond every budget after which a silent worker is given up
+
+
+class EngineError(RuntimeError):
+    """Grading cannot go on; the message says why and what to do."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen
+    student: str | None = None
+    since: float = 0.0
+    received: bytes = b""
+
+
+@dataclass
+class Engine:
+    """Workers for one exercise.
+
+    Args:
+        level: of isolation.
+        jobs: how many workers.
+    """
+
+    level: str
+    jobs: int = 1
+    workers: list[_Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"at least one worker is needed, got {self.jobs}")
+        self._hello: list[dict[str, Any]] = []
+        self._selector = selectors.DefaultSelector()
+
+    def __enter__(self) -> Engine:
+        """Start the workers; they load torch while the driver reads the exercise."""
+        for _ in range(self.jobs):
+            self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for each in [*self.workers]:
+            self._stop(each)
+        self._selector.close()
+
+    def grade(
+        self, exercise: Exercise, submissions: Mapping[str, bytes], terms: Terms
+    ) -> Iterator[Record]:
+        """The record of every submission, as each is ready.
+
+        Raises:
+            EngineError: if a wall cannot be put up, or workers die before they are given anything.
+        """
+        self._brief(exercise, terms)
+        waiting = deque(submissions)
+        tried: dict[str, int] = {}
+        idle_deaths = 0
+        patience = self._patience(exercise, terms)
+        while waiting or any(w.student is not None for w in self.workers):
+            for each in [*self.workers]:
+                if each.student is None and waiting:
+                    self._give(each, waiting.popleft(), submissions)
+            for each, reply in self._replies(patience):
+                student, each.student = each.student, None
+                if reply is None:
+                    self._stop(each)
+                    self._start()
+                    if student is None:
+                        idle_deaths += 1
+                        if idle_deaths > ATTEMPTS * self.jobs:
+                            raise EngineError(self._why_none())
+                        continue
+                    tried[student] = tried.get(student, 0) + 1
+                    if tried[student] < ATTEMPTS:
+                        waiting.append(student)
+                        continue
+                    reason = f"grading stopped {ATTEMPTS} times on this submission"
+                    yield self._given_up(exercise, student, submissions[student], terms, reason)
+                elif "stop" in reply:
+                    raise EngineError(
+                        f"a wall could not be put up ({reply['stop']}): run `proctor doctor`"
+                    )
+                else:
+                    yield Record.from_bytes(reply["record"].encode("ascii"))
+
+    def _brief(self, exercise: Exercise, terms: Terms) -> None:
+        banned = banned_in(exercise)
+        released = [part.released for part in exercise.parts if part.kind != "check"]
+        preload = bans.imported_in([*released, *exercise.examples], banned)
+        readable = bans.library_folders(preload)
+        self._hello = [
+            worker.public_part(banned, preload, readable),
+            worker.private_part(exercise, terms),
+        ]
+        for each in self.workers:
+            self._greet(each)
+
+    def _start(self) -> None:
+        process = subprocess.Popen(
+            jail.worker_command(self.level),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=jail.environment(),
+            cwd="/",
+        )
+        os.set_blocking(process.stdout.fileno(), False)
+        started = _Worker(process)
+        self.workers.append(started)
+        self._selector.register(process.stdout, selectors.EVENT_READ, started)
+        self._greet(started)
+
+    def _greet(self, each: _Worker) -> None:
+        for part in self._hello:
+            self._tell(each, part)
+
+    def _give(self, each: _Worker, student: str, submissions: Mapping[str, bytes]) -> None:
+        each.student, each.since = student, time.monotonic()
+        data = base64.b64encode(submissions[student]).decode()
+        self._tell(each, {"student": student, "data": data})
+
+    def _tell(self, each: _Worker, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # its end is seen where its replies are read
+            each.process.stdin.write(json.dumps(message).encode() + b"\n")
+            each.process.stdin.flush()
+
+    def _replies(self, patience: float) -> Iterator[tuple[_Worker, dict[str, Any] | None]]:
+        """Replies that have come in; None from a worker that died or was given up."""
+        for event, _ in self._selector.select(timeout=1.0):
+            each: _Worker = event.data
+            part = each.process.stdout.read(2**20)
+            if not part:
+                yield each, None
+                continue
+            each.received += part
+            while b"\n" in each.received:
+                line, each.received = each.received.split(b"\n", 1)
+                yield each, json.loads(line)
+        now = time.monotonic()
+        for each in [*self.workers]:
+            if each.student is not None and now - each.since > patience:
+                each.process.kill()
+
+    def _stop(self, each: _Worker) -> None:
+        self.workers.remove(each)
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(each.process.stdout)
+        with contextlib.suppress(OSError):
+            each.process.stdin.close()
+        each.process.kill()
+        each.process.wait()
+        each.process.stdout.close()
+
+    def _patience(self, exercise: Exercise, terms: Terms) -> float:
+        """Longer than any submission may take by its own budgets."""
+        rounds = (terms.limits.overruns + 1) * (len(exercise.answers) + 8)
+        return GRACE + rounds * terms.limits.wall
+
+    def _given_up(
+        self, exercise: Exercise, student: str, data: bytes, terms: Terms, reason: str
+    ) -> Record:
+        taken = take_in(data, exercise)
+        record = unrun(exercise, student, terms, taken)
+        checks = tuple(type(c)(c.grade_id, 0.0, c.points, "crashed", reason) for c in record.checks)
+        return type(record)(**{**vars(record), "checks": checks, "reason": reason})
+
+    def _why_none(self) -> str:
+        run = subprocess.run(
+            jail.worker_command(self.level),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=jail.environment(),
+            cwd="/",
+        )
+        said = run.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason"]
+        return f"no worker starts at level {self.level} ({said[0]}): run `proctor doctor`"
+
+
+def versions(exercise: Exercise) -> dict[str, str]:
+    """Versions of what decides a mark beside the cells: engine, libraries, torch, Python."""
+    import importlib.metadata
+
+    sources = [part.source for part in exercise.parts]
+    libraries = bans.library_folders(bans.imported_in(sources, ()))
+    found = {
+        "engine": _digest_of(Path(__file__).parent),
+        "torch": importlib.metadata.version("torch"),
+        "python": ".".join(map(str, sys.version_info[:2])),
+    }
+    return found | {Path(p).name: _digest_of(Path(p)) for p in libraries}
+
+
+def _digest_of(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

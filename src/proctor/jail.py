@@ -1,0 +1,69 @@
+"""The outer wall: a worker in a bubblewrap jail, with a read-only system and nothing of the course.
+
+No network, no home, no submissions, no gradebook; what a worker needs to know comes through its
+standard input, what it found leaves through its standard output.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from proctor import walls
+
+ENVIRONMENT = {
+    "PATH": "/usr/bin:/bin",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONHASHSEED": "0",
+}
+
+
+def worker_command(level: str) -> list[str]:
+    """How to start a worker at a level of isolation."""
+    program = (
+        f"import sys; sys.path[:0] = {library_path()!r}; from proctor.worker import main; main()"
+    )
+    python = [sys.executable, "-I", "-c", program]
+    return [*command(), *python] if level == "jail" else python
+
+
+def environment() -> dict[str, str]:
+    """The environment of a worker; nothing of the driver's own."""
+    return dict(ENVIRONMENT)
+
+
+def command() -> list[str]:
+    """The bubblewrap command, without the program to run in it."""
+    bwrap = shutil.which("bwrap") or "bwrap"
+    options = ["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-net"]
+    options += ["--unshare-ipc", "--unshare-uts", "--hostname", "proctor"]
+    if os.geteuid() != 0:  # root keeps its own user namespace, to choose who a candidate is
+        options.append("--unshare-user")
+    for path in walls.interpreter():
+        if os.path.islink(path):
+            options += ["--symlink", os.readlink(path), path]
+        else:
+            options += ["--ro-bind", path, path]
+    for path in library_path():
+        options += ["--ro-bind", path, path]
+    options += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    return [bwrap, *options]
+
+
+def library_path() -> list[str]:
+    """Folders that this process imports from, beside the interpreter's own."""
+    inside = tuple(f"{p}{os.sep}" for p in (sys.prefix, sys.base_prefix))
+    here = str(Path(__file__).resolve().parent.parent)
+    folders = [here, *(os.path.realpath(p) for p in sys.path if p)]
+    return [
+        folder
+        for folder in dict.fromkeys(folders)
+        if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(inside)
+    ]

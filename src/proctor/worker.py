@@ -1,0 +1,101 @@
+"""A worker: it reads an exercise and submissions, and writes a record for each.
+
+It starts by forking the process that will fork the candidates, while it knows nothing that students
+should not; the exercise with its hidden tests comes afterwards. One JSON object a line, in and out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict
+from typing import Any, BinaryIO
+
+from proctor import libc
+from proctor.exercise import Exercise, Part
+from proctor.limits import Limits
+
+
+def main() -> None:
+    """Serve a driver until it closes this process's standard input."""
+    if libc.LINUX:
+        libc.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0), os.dup2(nothing, 1)
+
+    from proctor import forkserver
+    from proctor.grading import Grader
+
+    forkserver.warm_up()
+    public = _read(requests)
+    if public is None:
+        return
+    names = {k: tuple(public[k]) for k in ("banned", "preload", "readable")}
+    server = forkserver.ForkServer(**names)
+    private = _read(requests)
+    grader = private and Grader(exercise_of(private["exercise"]), server, terms_of(private))
+    while (request := _read(requests)) is not None:
+        data = base64.b64decode(request["data"])
+        try:
+            record = grader.grade(request["student"], data).to_bytes()
+        except forkserver.WallError as error:
+            _write(replies, {"student": request["student"], "stop": str(error)})
+            continue
+        _write(replies, {"student": request["student"], "record": record.decode("ascii")})
+    server.close()
+
+
+def public_part(banned: tuple[str, ...], preload: tuple[str, ...], readable: tuple[str, ...]):
+    """What the forking process may know, and with it every candidate."""
+    return {"banned": banned, "preload": preload, "readable": readable}
+
+
+def private_part(exercise: Exercise, terms: Any) -> dict[str, Any]:
+    """What the examiner alone may know."""
+    terms_data = asdict(terms) | {"secret": terms.secret.hex()}
+    return {"exercise": exercise_data(exercise), "terms": terms_data}
+
+
+def exercise_data(exercise: Exercise) -> dict[str, Any]:
+    """An exercise as plain data."""
+    return {
+        "assignment": exercise.assignment,
+        "parts": [asdict(part) for part in exercise.parts],
+        "examples": list(exercise.examples),
+        "titles": exercise.titles,
+    }
+
+
+def exercise_of(data: dict[str, Any]) -> Exercise:
+    """The exercise that :func:`exercise_data` wrote."""
+    parts = tuple(Part(**part) for part in data["parts"])
+    return Exercise(data["assignment"], parts, tuple(data["examples"]), data["titles"])
+
+
+def terms_of(private: dict[str, Any]) -> Any:
+    """The terms that :func:`private_part` wrote."""
+    from proctor.grading import Terms
+
+    terms = dict(private["terms"])
+    limits = Limits(**terms.pop("limits"))
+    return Terms(**terms | {"secret": bytes.fromhex(terms["secret"]), "limits": limits})
+
+
+def _read(stream: BinaryIO) -> dict[str, Any] | None:
+    line = stream.readline()
+    return json.loads(line) if line else None
+
+
+def _write(stream: BinaryIO, reply: dict[str, Any]) -> None:
+    stream.write(json.dumps(reply).encode() + b"\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
