@@ -31,8 +31,8 @@ def test_close_forgives_rounding_at_every_dtype_and_nothing_beyond(device, dtype
     expected = torch.linspace(0.5, 2, 7, device=device).to(dtype)
     eps = torch.finfo(dtype).eps
     checks.close(expected * (1 + 2 * eps), expected, what="x")
-    wrong = expected * (1 + 4 * checks.TOLERANCE[dtype])
-    assert "x has wrong numbers" in failure(checks.close, wrong, expected, what="x")
+    for wrong in (expected * (1 + 4 * checks.TOLERANCE[dtype]), expected * 1.1):
+        assert "x has wrong numbers" in failure(checks.close, wrong, expected, what="x")
 
 
 def test_close_reads_headline_hint_place_numbers_and_shape_in_this_order():
@@ -66,7 +66,10 @@ def test_a_known_mistake_of_another_shape_or_dtype_is_recognised_before_its_shap
     message = failure(checks.close, torch.tensor(1.0), expected, what="m", suspects=suspects)
     assert message == "m: one number for all\n  shape (), but should be (2,)"
     message = failure(checks.close, torch.tensor([2.0, 0]), expected, what="m", suspects=suspects)
-    assert message.startswith("m: numbers, not truth\n  first at [0]: yours 2, expected True\n")
+    assert message == (
+        "m: numbers, not truth\n  first at [0]: yours 2, expected True"
+        "\n  1 of 2 numbers differ; shape (2,)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,12 +99,36 @@ def test_close_names_the_device(device):
 def test_close_takes_scalars_empty_tensors_and_expected_nan():
     nan = torch.tensor([float("nan"), 1.0])
     checks.close(nan.clone(), nan, what="x")
+    assert failure(checks.close, 2 * nan, nan, what="x").startswith("x has wrong numbers")
     checks.close(torch.zeros(0, 3), torch.zeros(0, 3), what="x")
     checks.close(torch.tensor(1.0), torch.tensor(1.0), what="x")
     message = failure(checks.close, torch.tensor(2.0), torch.tensor(1.0), what="x")
     assert "first at []: yours 2, expected 1" in message
     wide = torch.tensor(1.5)
     checks.close(wide, torch.tensor(1.0), what="x", atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("actual", "message"),
+    [
+        (None, "it is None: is `return` missing?\n  hint: h"),
+        ("4", "it is a str but should be one number\n  hint: h"),
+        (torch.zeros(2), "it is a Tensor of shape (2,) but should be one number\n  hint: h"),
+        (5, "it is not the right number\n  hint: h\n  yours 5, expected 4"),
+        (float("nan"), "it is not the right number\n  hint: h\n  yours nan, expected 4"),
+        (torch.tensor([8.0]), "it: it was doubled\n  hint: h\n  yours 8, expected 4"),
+    ],
+)
+def test_number_names_what_is_no_number_or_the_wrong_one(actual, message):
+    suspects = {"never said": 4, "it was doubled": 8}
+    assert failure(checks.number, actual, 4, what="it", suspects=suspects, hint="h") == message
+
+
+def test_number_takes_every_kind_of_number_and_forgives_rounding():
+    for right in (4, 4.0, 4.00001, torch.tensor(4), torch.tensor([[4.0]], requires_grad=True)):
+        checks.number(right, 4, what="it", suspects={"the same": 4.0})
+    checks.number(float("inf"), float("inf"), what="it")
+    assert "yours 4.001, expected 4" in failure(checks.number, 4.001, 4, what="it")
 
 
 def test_shape_tells_a_transpose_from_another_order():
@@ -129,6 +156,13 @@ def test_gradients_names_the_input_whose_gradient_is_wrong_missing_or_nan():
     assert message.startswith("the gradient of it with respect to x holds NaN in 2 of 2 numbers")
     message = failure(checks.gradients, (x * y).sum(), x * y, inputs, what="it")
     assert message.startswith("it has shape () but should have (2,)")
+
+
+def test_gradients_sees_what_the_gradient_of_a_plain_sum_would_hide():
+    x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    right = x.softmax(-1)  # always sums to 1
+    message = failure(checks.gradients, right.detach() + 0 * x, right, {"x": x}, what="it")
+    assert message.startswith("the gradient of it with respect to x has wrong numbers")
 
 
 def test_gradients_leaves_the_leaves_without_gradients_of_its_own():
