@@ -151,6 +151,21 @@ def test_rows_sum_to_one_unless_empty_and_local_p_to_at_most_one(name, T, S, see
         torch.testing.assert_close(total, open_.any(-1).float())
 
 
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("additive", {"W_a.weight": 5 * 3, "U_a.weight": 5 * 4, "v_a.weight": 5}),
+        ("concat", {"W_a.weight": 5 * (3 + 4), "v_a.weight": 5}),
+        ("general", {"W_a.weight": 3 * 4}),
+        ("local-m", {"score.W_a.weight": 3 * 4}),
+        ("local-p", {"score.W_a.weight": 3 * 4, "W_p.weight": 3 * 3, "v_p.weight": 3}),
+    ],
+)
+def test_parameters_are_those_of_the_equation_and_no_bias(name, sizes):
+    layer = alignment(name, 3, 4, width=5)
+    assert {n: p.numel() for n, p in layer.named_parameters()} == sizes
+
+
 def test_concat_is_additive_attention_with_its_two_matrices_side_by_side():
     additive, concat = AdditiveAttention(4, 6, width=5), ConcatAttention(4, 6, width=5)
     concat.W_a.weight.data = torch.cat([additive.W_a.weight, additive.U_a.weight], 1).data

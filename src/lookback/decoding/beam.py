@@ -68,60 +68,26 @@ def beam_search(
         raise ValueError(
             f"penalties cannot be negative, got {length_penalty} and {coverage_penalty}"
         )
-    N, P, W = *prefix.shape, width
-    start, device = int(lengths.min()), prefix.device
+    N, P = prefix.shape
+    start = int(lengths.min())
     logits = model.step(prefix[:, :start], state)
     V = logits.shape[-1]
     if not 0 <= eos < V or not 0 <= pad < V:
         raise ValueError(f"eos {eos} and pad {pad} must be tokens of the {V} that the model knows")
-    first = torch.arange(N, device=device).repeat_interleave(W)
-    state.reorder(first)
-    logits = logits[first]  # N·W V
-    padding = prefix.new_full((N, steps), pad)
-    tokens = torch.cat([prefix, padding], 1)[:, None].repeat(1, W, 1)  # N W P+steps
-    # one hypothesis a row to begin with; a slot without one has log-probability -inf
-    log_prob = logits.new_full((N, W), float("-inf"), dtype=_at_least_float32(logits))
-    log_prob[:, 0] = 0.0
-    count = torch.zeros(N, W, dtype=torch.int64, device=device)
-    done = torch.zeros(N, W, dtype=torch.bool, device=device)
-    cover = _Coverage(state, coverage_penalty, N, W)
-
+    row = torch.arange(N, device=prefix.device)
+    state.reorder(row.repeat_interleave(width))
+    logits = logits.repeat_interleave(width, 0)  # N·W V
+    cover = _Coverage(state, coverage_penalty, N, width)
+    slots = _Slots(prefix, lengths, width, steps, pad, logits.dtype)
     for t in range(start, P + steps):
-        dictated = (t < lengths)[:, None].expand(N, W)
-        gain = logits.to(log_prob.dtype).log_softmax(-1).view(N, W, V)
-        only = torch.where(dictated, tokens[:, :, t], pad)  # the one way on, where there is one
-        one_way = torch.full_like(gain, float("-inf")).scatter(-1, only[..., None], 0.0)
-        gain = torch.where((dictated | done)[..., None], one_way, gain)
-        total = (log_prob[..., None] + gain).flatten(1)  # N W·V
-        # a finished hypothesis goes before all others, so that it keeps a slot
-        kept = done[..., None] & (one_way == 0)
-        best = _best(total.masked_fill(kept.flatten(1), float("inf")), W)
-        origin, token = best // V, best % V
-
-        log_prob = total.gather(1, best)
-        tokens = tokens.gather(1, origin[..., None].expand_as(tokens))
-        tokens[:, :, t] = token
-        count, done = count.gather(1, origin), done.gather(1, origin)
-        writing = ~done & ~dictated
-        cover.follow(state, origin, writing)
-        count = count + writing
-        ended = writing & ((token == eos) | (count == steps))
-        done = (done | ended) & (log_prob > float("-inf"))  # an empty slot is never done
+        origin, token = slots.extend(logits, t, eos, cover)
         if early_stop:
-            scores = log_prob / length_normaliser(count, length_penalty) + cover.penalty()
-            leader = scores.masked_fill(~done, float("-inf")).amax(1, keepdim=True)
-            # more tokens can only lower log P, and the longest hypothesis divides it by most
-            longest = length_normaliser(torch.full_like(count, steps), length_penalty)
-            lost = done | (log_prob / longest < leader) | (log_prob == float("-inf"))
-            closed = lost.all(1, keepdim=True)  # one hypothesis alone must stay: its slot is taken
-            log_prob = log_prob.masked_fill(closed & ~done, float("-inf"))
-        if bool((done | (log_prob == float("-inf"))).all()):
+            slots.close(length_penalty, cover.penalty())
+        if slots.over():
             break
-        rows = (torch.arange(N, device=device)[:, None] * W + origin).flatten()
-        state.reorder(rows)
+        state.reorder((row[:, None] * width + origin).flatten())
         logits = model.step(token.reshape(-1, 1), state)
-
-    return _ranked(tokens, lengths, count, log_prob, length_penalty, cover.penalty(), pad)
+    return slots.ranked(length_penalty, cover.penalty())
 
 
 def length_normaliser(length: Int[Tensor, "*rows"], alpha: float) -> Float[Tensor, "*rows"]:
@@ -137,11 +103,80 @@ def length_normaliser(length: Int[Tensor, "*rows"], alpha: float) -> Float[Tenso
     return ((5.0 + length) / 6.0) ** alpha
 
 
+class _Slots:
+    """The hypotheses of each row, ``W`` of them; an empty slot has log-probability -inf."""
+
+    def __init__(
+        self, prefix: Tensor, lengths: Tensor, W: int, steps: int, pad: int, dtype: torch.dtype
+    ) -> None:
+        N, device = len(prefix), prefix.device
+        self.lengths, self.steps, self.pad = lengths[:, None], steps, pad
+        room = torch.cat([prefix, prefix.new_full((N, steps), pad)], 1)
+        self.tokens = room[:, None].repeat(1, W, 1)  # N W P+steps
+        dtype = torch.promote_types(dtype, torch.float32)
+        self.log_prob = torch.full((N, W), float("-inf"), dtype=dtype, device=device)
+        self.log_prob[:, 0] = 0.0  # one hypothesis to begin with
+        self.count = torch.zeros(N, W, dtype=torch.int64, device=device)
+        self.done = torch.zeros(N, W, dtype=torch.bool, device=device)
+
+    def extend(self, logits: Tensor, t: int, eos: int, cover: _Coverage) -> tuple[Tensor, Tensor]:
+        """Fill the slots with the best extensions; which slot each grew from, and its new token."""
+        (N, W), V = self.done.shape, logits.shape[-1]
+        gain = logits.to(self.log_prob.dtype).log_softmax(-1).view(N, W, V)
+        # inside a prefix the next token is dictated, and behind its end stands padding: both free
+        dictated = (t < self.lengths).expand(N, W)
+        only = torch.where(dictated, self.tokens[:, :, t], self.pad)
+        one_way = torch.full_like(gain, float("-inf")).scatter(-1, only[..., None], 0.0)
+        gain = torch.where((dictated | self.done)[..., None], one_way, gain)
+        total = (self.log_prob[..., None] + gain).flatten(1)  # N W·V
+        # a finished hypothesis goes before all others, so that it keeps its slot
+        kept = self.done[..., None] & (one_way == 0)
+        best = _best(total.masked_fill(kept.flatten(1), float("inf")), W)
+        origin, token = best // V, best % V
+
+        self.log_prob = total.gather(1, best)
+        self.tokens = self.tokens.gather(1, origin[..., None].expand_as(self.tokens))
+        self.tokens[:, :, t] = token
+        count, done = self.count.gather(1, origin), self.done.gather(1, origin)
+        writing = ~done & ~dictated
+        self.count = count + writing
+        ended = writing & ((token == eos) | (self.count == self.steps))
+        self.done = (done | ended) & (self.log_prob > float("-inf"))  # an empty slot never ends
+        cover.follow(origin, writing)
+        return origin, token
+
+    def close(self, alpha: float, penalty: Tensor | float) -> None:
+        """Empty the open slots of rows in which none of them can win any more."""
+        scores = self.log_prob / length_normaliser(self.count, alpha) + penalty
+        leader = scores.masked_fill(~self.done, float("-inf")).amax(1, keepdim=True)
+        # more tokens can only lower log P, and the longest hypothesis divides it by most
+        longest = length_normaliser(torch.full_like(self.count, self.steps), alpha)
+        lost = self.done | (self.log_prob / longest < leader) | (self.log_prob == float("-inf"))
+        # all or none: emptying one slot alone would let other hypotheses grow into it
+        closed = lost.all(1, keepdim=True)
+        self.log_prob = self.log_prob.masked_fill(closed & ~self.done, float("-inf"))
+
+    def over(self) -> bool:
+        """Whether nothing is left to extend."""
+        return bool((self.done | (self.log_prob == float("-inf"))).all())
+
+    def ranked(self, alpha: float, penalty: Tensor | float) -> Decoded:
+        """The new tokens of each hypothesis, the best of each row first."""
+        there = self.log_prob != float("-inf")
+        count = self.count.where(there, torch.zeros_like(self.count))
+        scores = self.log_prob / length_normaliser(count, alpha) + penalty
+        scores = scores.where(there, self.log_prob)
+        order = _best(scores, scores.shape[1])
+        count, log_prob, scores = (x.gather(1, order) for x in (count, self.log_prob, scores))
+        tokens = self.tokens.gather(1, order[..., None].expand_as(self.tokens))
+        return Decoded(new_tokens(tokens, self.lengths, count, self.pad), count, log_prob, scores)
+
+
 class _Coverage:
     """How much attention each hypothesis has paid to each source position so far."""
 
     def __init__(self, state: State, beta: float, N: int, W: int) -> None:
-        self.beta, self.total, self.real = beta, None, None
+        self.state, self.beta, self.total, self.real = state, beta, None, None
         if beta == 0:
             return
         weights = getattr(state, "weights", None)
@@ -152,11 +187,11 @@ class _Coverage:
         if mask is not None:
             self.real = mask.reshape(N, W, -1)[:, :1]  # the hypotheses of a row share its source
 
-    def follow(self, state: State, origin: Tensor, writing: Tensor) -> None:
+    def follow(self, origin: Tensor, writing: Tensor) -> None:
         """Add what the step that chose the newest tokens looked at."""
         if self.total is None:
             return
-        paid = self.total + state.weights.view_as(self.total)
+        paid = self.total + self.state.weights.view_as(self.total)
         old, new = (x.gather(1, origin[..., None].expand_as(x)) for x in (self.total, paid))
         self.total = torch.where(writing[..., None], new, old)
 
@@ -183,19 +218,3 @@ def _best(rank: Tensor, W: int) -> Tensor:
     chosen = (tier * rank.shape[1] - number).topk(W).indices.sort().values
     order = rank.gather(1, chosen).sort(dim=1, descending=True, stable=True).indices
     return chosen.gather(1, order)
-
-
-def _ranked(tokens, start, count, log_prob, alpha, penalty, pad) -> Decoded:
-    """Cut prefixes off and put the best hypothesis of each row first."""
-    there = log_prob != float("-inf")
-    count = count.where(there, torch.zeros_like(count))
-    scores = (log_prob / length_normaliser(count, alpha) + penalty).where(there, log_prob)
-    order = scores.masked_fill(scores.isnan(), float("inf"))
-    order = order.sort(dim=1, descending=True, stable=True).indices
-    count, log_prob, scores = (x.gather(1, order) for x in (count, log_prob, scores))
-    tokens = tokens.gather(1, order[..., None].expand_as(tokens))
-    return Decoded(new_tokens(tokens, start[:, None], count, pad), count, log_prob, scores)
-
-
-def _at_least_float32(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
