@@ -1,185 +1,167 @@
-"""An exercise as proctor sees it: its cells in order, with hidden tests, points and what is banned.
-
-Read from the instructor's notebook (:func:`proctor.release.write_source` makes it), whose cells
-carry nbgrader's metadata. What students saw is the same without answers and hidden tests.
-"""
+"""An exercise as the instructor wrote it: what a submission is matched with and marked by."""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import json
+import hashlib
 import re
-import sys
-import sysconfig
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
 
-from proctor import bans
+from nbformat import NotebookNode
 
-SOLUTION = re.compile(r"^[ \t]*### BEGIN SOLUTION.*?### END SOLUTION[^\n]*\n?", re.S | re.M)
-HIDDEN = re.compile(r"^[ \t]*### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS[^\n]*\n?", re.S | re.M)
-KINDS = ("setup", "answer", "check", "manual", "code", "text")
+STUB = 'raise NotImplementedError("write your answer here")'  # as in nbgrader_config.py
+_DEFINED = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.M)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of the instructor's notebook.
+class Part:
+    """A cell of the exercise that has a name.
 
     Args:
-        id: nbgrader's ``grade_id``, or the cell's own id.
-        kind: one of :data:`KINDS`; ``setup`` is a locked cell without points, ``manual`` an answer
-            that a person marks.
-        source: with answer and hidden tests.
-        points: that it is worth.
+        kind: ``locked`` (runs before what follows it), ``answer`` or ``check``.
+        grade_id: its name.
+        source: the instructor's text, solution and hidden tests in it.
+        released: what students were given.
+        points: of a check.
     """
 
-    id: str
     kind: str
+    grade_id: str
     source: str
+    released: str
     points: float = 0.0
 
     @property
     def task(self) -> str:
-        """The task it belongs to: a check is named ``TASK__PROPERTY``."""
-        return self.id.partition("__")[0]
+        """The task that the cell belongs to."""
+        return self.grade_id.partition("__")[0]
 
     @property
-    def released(self) -> str:
-        """What students saw: no hidden tests; where the answer belongs, only what is around it."""
-        return SOLUTION.sub("", HIDDEN.sub("", self.source)).rstrip()
+    def hidden(self) -> bool:
+        """Whether some of it was not given to students."""
+        return self.kind == "check" and self.source.strip() != self.released.strip()
+
+    @cached_property
+    def lines(self) -> frozenset[str]:
+        """The lines that students were given, for likeness."""
+        return lines_of(self.released)
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The functions and classes that an answer is to define."""
+        return defined_in(self.source, only_code=True) or defined_in(self.source)
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """All cells of an exercise.
+    """What an instructor's notebook holds.
 
     Args:
-        assignment: nbgrader's name for it, ``NN_name``.
-        notebook: name of the notebook file without its ending.
-        cells: in order.
+        assignment: ``NN_name``.
+        parts: the cells with names, in order.
+        examples: code of the cells without a name, which students may change.
+        titles: by task, its heading; under the empty name, the exercise's.
     """
 
     assignment: str
-    notebook: str
-    cells: tuple[Cell, ...]
-    titles: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def checks(self) -> tuple[Cell, ...]:
-        """The cells that earn points, in order."""
-        return tuple(c for c in self.cells if c.kind in ("check", "manual"))
-
-    @property
-    def points(self) -> float:
-        """Points of all checks."""
-        return sum(c.points for c in self.checks)
-
-    @property
-    def setup(self) -> list[str]:
-        """Sources of the locked cells, which run on both sides."""
-        return [c.source for c in self.cells if c.kind == "setup"]
-
-    @property
-    def banned(self) -> tuple[str, ...]:
-        """What students may not use."""
-        return tuple(dict.fromkeys(name for source in self.setup for name in bans.declared(source)))
-
-    @property
-    def preload(self) -> tuple[str, ...]:
-        """Modules that the released notebook imports, banned ones left out."""
-        names: dict[str, None] = {}
-        for cell in self.cells:
-            if cell.kind in ("setup", "answer", "code"):
-                names |= dict.fromkeys(_imported(cell.released))
-        return tuple(n for n in names if not any(f"{n}.".startswith(f"{b}.") for b in self.banned))
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain data that :meth:`from_json` reads."""
-        return asdict(self)
+    parts: tuple[Part, ...]
+    examples: tuple[str, ...] = ()
+    titles: dict[str, str] | None = None
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Exercise:
-        """An exercise from :meth:`as_json`."""
-        cells = tuple(Cell(**c) for c in data["cells"])
-        return cls(data["assignment"], data["notebook"], cells, data["titles"])
-
-    @classmethod
-    def read(cls, path: Path, assignment: str) -> Exercise:
-        """Read an instructor's notebook.
+    def read(cls, notebook: NotebookNode, assignment: str) -> Exercise:
+        """The exercise in a notebook as :func:`proctor.release.read_source` gives it.
 
         Raises:
-            ValueError: if it cannot be read, or two cells have one id.
+            ValueError: if a name is given twice, or a cell is to be marked by hand.
         """
-        try:
-            cells = json.loads(path.read_text("utf-8"))["cells"]
-            found = tuple(_cell(c, i) for i, c in enumerate(cells))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no instructor's notebook: {error}") from None
-        ids = [c.id for c in found if c.kind != "text"]
-        repeated = sorted({i for i in ids if ids.count(i) > 1})
-        if repeated:
-            raise ValueError(f"{path.name} has two cells named {', '.join(repeated)}")
-        return cls(assignment, path.stem, found, _titles(cells))
+        parts: list[Part] = []
+        examples: list[str] = []
+        titles: dict[str, str] = {}
+        for cell in notebook.cells:
+            marks = cell.metadata.get("nbgrader", {})
+            if marks.get("grade") and (marks.get("solution") or cell.cell_type != "code"):
+                raise ValueError(f"{marks['grade_id']} is to be marked by hand; proctor marks code")
+            kind = next((k for k in _FLAGS if marks.get(_FLAGS[k])), None)
+            if kind and cell.cell_type == "code":
+                points = float(marks.get("points", 0)) if kind == "check" else 0.0
+                released = _released(cell.source, kind)
+                parts.append(Part(kind, marks["grade_id"], cell.source, released, points))
+            elif cell.cell_type == "code":
+                examples.append(cell.source)
+            else:
+                name = cell.metadata.get("proctor", {}).get("task", "" if not titles else None)
+                heading = re.search(r"^#+\s+(.+)$", cell.source, re.M)
+                if name is not None and heading:
+                    titles.setdefault(name, heading.group(1).strip())
+        names = [part.grade_id for part in parts]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cells of {assignment} share a name: {', '.join(twice)}")
+        return cls(assignment, tuple(parts), tuple(examples), titles)
+
+    @cached_property
+    def by_name(self) -> dict[str, Part]:
+        """Every part by its ``grade_id``."""
+        return {part.grade_id: part for part in self.parts}
+
+    @cached_property
+    def locked(self) -> tuple[Part, ...]:
+        """The cells that run on both sides before what follows them."""
+        return tuple(part for part in self.parts if part.kind == "locked")
+
+    @cached_property
+    def answers(self) -> tuple[Part, ...]:
+        """The cells that students fill in."""
+        return tuple(part for part in self.parts if part.kind == "answer")
+
+    @cached_property
+    def checks(self) -> tuple[Part, ...]:
+        """The graded cells."""
+        return tuple(part for part in self.parts if part.kind == "check")
+
+    def title(self, task: str) -> str:
+        """The heading of a task; its name where it has none."""
+        return (self.titles or {}).get(task, task)
 
 
-def library_folders(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Folders of those modules' packages that lie outside the interpreter's own."""
-    inside = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()}
-    folders: dict[str, None] = {}
-    for name in modules:
-        spec = importlib.util.find_spec(name.partition(".")[0])
-        if spec is None or not spec.origin or not spec.has_location:
-            continue
-        place = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
-        if not any(str(place).startswith(str(root)) for root in inside):
-            folders[str(place)] = None
-    return tuple(folders)
+_FLAGS = {"check": "grade", "answer": "solution", "locked": "locked"}
 
 
-def text_of(cell: dict[str, Any]) -> str:
-    """The source of a cell, which the format allows to be one string or a list of lines."""
-    source = cell.get("source", cell.get("input", ""))
-    if isinstance(source, list):
-        source = "".join(line for line in source if isinstance(line, str))
-    return source if isinstance(source, str) else ""
+def lines_of(source: str) -> frozenset[str]:
+    """The lines of a text that say something, without their indentation."""
+    return frozenset(line.strip() for line in source.split("\n") if len(line.strip()) > 3)
 
 
-def _cell(cell: dict[str, Any], number: int) -> Cell:
-    marks = cell.get("metadata", {}).get("nbgrader", {})
-    name = str(marks.get("grade_id") or cell.get("id") or f"cell-{number}")
-    points = float(marks.get("points") or 0)
-    if marks.get("grade"):
-        kind = "manual" if marks.get("solution") else "check"
-    elif marks.get("solution"):
-        kind = "answer"
-    elif cell["cell_type"] != "code":
-        kind = "text"
-    else:
-        kind = "setup" if marks.get("locked") else "code"
-    return Cell(name, kind, text_of(cell), points)
+def defined_in(source: str, only_code: bool = False) -> frozenset[str]:
+    """Names that a cell defines at its left margin: functions and classes, and variables too."""
+    found = _DEFINED.findall(source)
+    return frozenset(code or ("" if only_code else name) for code, name in found) - {""}
 
 
-def _titles(cells: list[dict[str, Any]]) -> dict[str, str]:
-    """The heading over each task, where there is one."""
-    titles = {}
-    for cell in cells:
-        task = cell.get("metadata", {}).get("proctor", {}).get("task")
-        if task:
-            titles[task] = text_of(cell).partition("\n")[0].lstrip("# ").strip()
-    return titles
+def checksum(source: str, claims: dict) -> str:
+    """nbgrader's checksum of a code cell: what it had when it was released, if it is unchanged."""
+    grade, solution = bool(claims.get("grade")), bool(claims.get("solution"))
+    locked = not solution and (grade or bool(claims.get("locked")))
+    parts = [source, "code", str(grade), str(solution), str(locked), str(claims.get("grade_id"))]
+    if grade:
+        points = claims.get("points")
+        parts.append(str(float(points)) if isinstance(points, int | float) else "")
+    return hashlib.md5("".join(parts).encode(), usedforsecurity=False).hexdigest()
 
 
-def _imported(source: str) -> list[str]:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return []
-    names = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [item.name for item in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names += [node.module, *(f"{node.module}.{item.name}" for item in node.names)]
-    return names
+def _released(source: str, kind: str) -> str:
+    """What nbgrader's release step leaves of a cell."""
+    if kind == "answer" and "### BEGIN SOLUTION" not in source:
+        return STUB
+    kept: list[str] = []
+    inside = False
+    for line in source.split("\n"):
+        if "### BEGIN SOLUTION" in line:
+            kept.append(line[: len(line) - len(line.lstrip())] + STUB)
+        inside = inside or "### BEGIN" in line
+        if not inside:
+            kept.append(line)
+        if "### END" in line:
+            inside = False
+    return "\n".join(kept)

@@ -231,6 +231,7 @@ def record_key(
     assignment: str,
     student: str,
     cells: Iterable[Cell],
+    steps: Iterable[tuple[str, int]],
     checks: Iterable[tuple[str, float, str]],
     versions: Mapping[str, str],
     seed: str,
@@ -243,6 +244,7 @@ def record_key(
         assignment: ``NN_name``.
         student: whose cells they are; equal cells of two students make two records.
         cells: the student's cells, in the order in which they run.
+        steps: what runs in which order, as :class:`proctor.intake.Submission` says.
         checks: ``grade_id``, points and source, hidden tests included, of every check; and, with
             0 points, of every locked cell that runs before them.
         versions: of the engine, the library and whatever else the checks call.
@@ -257,6 +259,7 @@ def record_key(
         "assignment": assignment,
         "student": student,
         "cells": cells_text(cells),
+        "steps": [[kind, i] for kind, i in steps],
         "checks": [[name, float(points), source] for name, points, source in checks],
         "versions": dict(versions),
         "seed": seed,
