@@ -155,8 +155,17 @@ def test_a_sliding_cache_gives_attention_behind_a_window_mask():
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
 
 
+def test_one_head_is_attention_of_the_whole_width():
+    layer = MultiHeadAttention(6, 1)
+    x = torch.randn(2, 5, 6)
+    q, k, v = (x @ W.mT for W in layer.in_proj_weight.chunk(3))  # biases start at zero
+    expected = layer.out_proj(scaled_dot_product_attention(q, k, v))
+    torch.testing.assert_close(layer(x), expected)
+
+
 def test_projected_keys_and_values_stand_for_their_source():
     layer = MultiHeadAttention(8, 2, source_width=6)
+    nn.init.normal_(layer.in_proj_bias)
     x, source = torch.randn(2, 3, 8), torch.randn(2, 5, 6)
     mask = masks.padding(torch.tensor([5, 2]), 5)
     kv = layer.project_source(source)
@@ -170,6 +179,9 @@ X = torch.zeros(1, 3, 8)
 @pytest.mark.parametrize(
     ("build", "message"),
     [
+        (lambda: MultiHeadAttention(8, 0), "width 8 is not divisible by 0 heads"),
+        (lambda: MultiHeadAttention(8, 4, dropout=1.0), r"\[0, 1\), got 1.0"),
+        (lambda: MultiHeadAttention(8, 4, dropout=-0.1), r"\[0, 1\), got -0.1"),
         (lambda: MultiHeadAttention(8, 4, kv_heads=3), "4 heads cannot share 3 heads"),
         (lambda: MultiHeadAttention(8, 4, kv_heads=0), "4 heads cannot share 0 heads"),
         (lambda: MultiHeadAttention(8, 2)(X, X, cache=Cache(4)), "one of source, cache and kv"),
