@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 
+import ring_processes
 from attention_cases import assert_same, mask_of, tensors
+from launch import launch
 from lookback.efficient import reference, ring
 
 
@@ -25,16 +24,7 @@ def alone(tmp_path, monkeypatch):
 
 
 def test_four_processes_give_what_one_gives_forward_and_backward(tmp_path):
-    script = Path(__file__).with_name("ring_processes.py")
-    environment = os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "meeting")],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stderr
+    launch([sys.executable, ring_processes.__file__, "meeting"], cwd=tmp_path, timeout=120)
 
 
 @pytest.mark.usefixtures("alone")

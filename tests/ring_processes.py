@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 import torch
@@ -57,9 +58,8 @@ def refuse_unequal_parts(rank: int) -> None:
 
 def work(rank: int, meeting_place: str) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{meeting_place}", rank=rank, world_size=len(LENGTHS)
-    )
+    place = f"file://{Path(meeting_place).absolute()}"
+    dist.init_process_group("gloo", init_method=place, rank=rank, world_size=len(LENGTHS))
     for dtype in (torch.float64, torch.bfloat16):
         for causal in (False, True):
             for kind in ("none", "padding", "random"):
