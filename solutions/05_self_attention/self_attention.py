@@ -30,6 +30,9 @@
 # **Letters.** A shape is written with one letter an axis: `T` queries, `S` keys, `K` width of
 # queries and keys, `V` width of values, `D` width of the model, `H` heads, `B` batch. `*batch`
 # stands for any number of batch axes, also none. A mask is boolean: `True` means “may attend”.
+#
+# **House rules.** A result has the dtype of what came in, float64 and bfloat16 too. A function
+# never writes into its arguments. Nothing is drawn at random.
 
 # %% setup=true
 import torch
@@ -280,7 +283,10 @@ k = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [2.0, 0.0, 1.0, 0.
 v = torch.tensor([[10.0, 0.0], [0.0, 10.0], [5.0, 5.0]])
 scores = torch.tensor([[4.0, 0.0, 3.0], [2.0, 0.0, 4.0]])
 with (
-    checks.case("two queries, three keys, K = 4, V = 2, and no batch axis"),
+    checks.case(
+        "two queries, three keys, K = 4, V = 2, and no batch axis",
+        "there may be no batch axis or several: count axes from the end (-1, -2)",
+    ),
     checks.unchanged(q=q, k=k, v=v),
 ):
     checks.close(
@@ -413,6 +419,7 @@ for batch, queries, keys, open_to in [
     k = torch.randn(*batch, 6, keys, generator=generator).mT  # a view, not contiguous
     v = torch.randn(*batch, keys, 2 * 7, generator=generator)[..., ::2]
     mask = torch.rand(open_to, generator=generator) < 0.7
+    mask[..., 0] = True
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
     for told, chosen in [(f"{shapes}, no mask", None), (f"{shapes}, mask {open_to}", mask)]:
         wanted = reference(q, k, v, chosen)
@@ -437,7 +444,6 @@ generator = torch.Generator().manual_seed(5)
 for dtype in (torch.bfloat16, torch.float16):
     q, k, v = (torch.randn(2, 4, 8, generator=generator).to(dtype) for _ in range(3))
     mask = torch.ones(4, 4).tril().bool()
-    mask[2] = False
     with checks.case(
         f"{dtype} inputs",
         "float16 ends at 65504: close a score with float('-inf'), not with −1e9; "
@@ -632,7 +638,12 @@ for shape, open_to in [
         checks.case(f"weights {shape}, mask {open_to}", "the mask broadcasts to the weights"),
         checks.unchanged(**watched),
     ):
-        checks.close(attention_entropy(weights, mask), expected, what="the entropy")
+        checks.close(
+            attention_entropy(weights, mask),
+            expected,
+            what="the entropy",
+            hint="if it is off by very little: is a small number added inside the logarithm?",
+        )
 ### END HIDDEN TESTS
 
 # %% check="attention_entropy__gradient" points=1
@@ -855,7 +866,8 @@ def merge_heads(x):
 
 # %% check="heads__split" points=1
 x = torch.arange(24.0).reshape(3, 8)  # token t holds the numbers 8t to 8t + 7
-with checks.case("3 tokens of width 8 and H = 2"):
+hint = "there may be no batch axis or several: count axes from the end (-1, -2)"
+with checks.case("3 tokens of width 8, H = 2 and no batch axis", hint):
     checks.close(
         split_heads(x, 2),
         torch.stack([x[:, :4], x[:, 4:]]),
@@ -874,7 +886,8 @@ with checks.case("3 tokens of width 8 and H = 2"):
 
 # %% check="heads__merge" points=1
 heads = torch.arange(24.0).reshape(2, 3, 4)  # 2 heads, 3 tokens, width 4
-with checks.case("2 heads, 3 tokens, head width 4"):
+hint = "there may be no batch axis or several: count axes from the end (-1, -2)"
+with checks.case("2 heads, 3 tokens, head width 4 and no batch axis", hint):
     checks.close(
         merge_heads(heads),
         torch.cat([heads[0], heads[1]], -1),
@@ -953,7 +966,8 @@ with checks.case("x of shape (2, 5, 12) and H = 3"):
 # - **Cross-attention:** `layer(x, source)`. Queries come from `x`, keys *and* values from `source`,
 #   which has its own length, and its own width where `source_width` says so.
 # - `mask` has shape `(T, S)`, or `(B, T, S)` with one table for each sequence, or has length 1
-#   where these have `T` or `S` (as `(B, 1, S)` for padding). It is the same for all heads.
+#   where these have `T` or `S` (as `(B, 1, S)` for padding). It is the same for all heads. Where it
+#   closes every key to a query, the heads give zeros, and the output is the bias of `W_o`.
 #
 # So that the checks can give your layer known weights, hold four `nn.Linear` with biases:
 #
