@@ -15,7 +15,9 @@ from lookback.attention import (
     KERNELS,
     MultiHeadAttention,
     attention_weights,
+    merge_heads,
     scaled_dot_product_attention,
+    split_heads,
 )
 from lookback.efficient import reference, window
 from lookback.efficient.cache import Cache, SlidingCache
@@ -28,16 +30,58 @@ BIASED = ("reference", "sdpa")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_bias_is_added_to_the_scaled_scores(device, kernel, dtype, causal):
-    q, k, v = (torch.randn(2, 3, n, 4, device=device, dtype=dtype) for n in (4, 6, 6))
+    q, k, v = (torch.randn(2, 3, n, 9, device=device, dtype=dtype) for n in (4, 6, 6))
     bias = alibi(3, 4, 6, offset=2, device=device, dtype=dtype)
     mask = masks.padding(torch.tensor([6, 5], device=device), 6)[:, None]
     out = scaled_dot_product_attention(
         q, k, v, mask, causal=causal, offset=2, bias=bias, kernel=kernel
     )
-    scores = q.double() @ k.double().mT / 2 + bias.double()
+    scores = q.double() @ k.double().mT / 3 + bias.double()
     closed = ~mask | ~masks.causal(4, 6, offset=2, device=device) if causal else ~mask
     expected = scores.masked_fill(closed, float("-inf")).softmax(-1) @ v.double()
     torch.testing.assert_close(out.double(), expected, **tolerance(dtype))
+
+
+@pytest.mark.parametrize("kernel", BIASED)
+def test_a_bias_of_zeros_changes_nothing_with_or_without_a_causal_mask(kernel):
+    q, k, v = (torch.randn(2, n, 5) for n in (4, 6, 6))
+    none = torch.zeros(4, 6)
+    for causal in (False, True):
+        plain = scaled_dot_product_attention(q, k, v, causal=causal)
+        biased = scaled_dot_product_attention(q, k, v, causal=causal, bias=none, kernel=kernel)
+        torch.testing.assert_close(biased, plain)
+        weights = attention_weights(q, k, causal=causal, bias=none)
+        torch.testing.assert_close(weights, attention_weights(q, k, causal=causal))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_a_mask_and_causality_close_together_what_each_closes(kernel, offset):
+    q, k, v = torch.randn(2, 4, 8), torch.randn(2, 7, 8), torch.randn(2, 7, 5)
+    mask = torch.rand(2, 4, 7) < 0.7
+    both = scaled_dot_product_attention(q, k, v, mask & masks.causal(4, 7, offset=offset))
+    out = scaled_dot_product_attention(q, k, v, mask, causal=True, offset=offset, kernel=kernel)
+    torch.testing.assert_close(out, both)
+    free = scaled_dot_product_attention(q, k, v, masks.causal(4, 7, offset=offset))
+    alone = scaled_dot_product_attention(q, k, v, causal=True, offset=offset, kernel=kernel)
+    torch.testing.assert_close(alone, free)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_heads_are_split_and_merged_behind_any_batch_axes(batch):
+    x = torch.randn(*batch, 5, 12)
+    heads = split_heads(x, 3)
+    assert heads.shape == (*batch, 3, 5, 4)
+    torch.testing.assert_close(heads[..., 2, :, :], x[..., 8:])
+    torch.testing.assert_close(merge_heads(heads), x)
+
+
+def test_each_sentence_has_its_own_mask_and_all_its_heads_share_it():
+    layer = MultiHeadAttention(8, 2)
+    x, mask = torch.randn(3, 5, 8), torch.rand(3, 5, 5) < 0.6
+    out = layer(x, mask=mask)
+    for b in range(3):
+        torch.testing.assert_close(out[b : b + 1], layer(x[b : b + 1], mask=mask[b]))
 
 
 @pytest.mark.parametrize("kernel", BIASED)
