@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
 import torch
 from torch import nn
 
@@ -25,7 +26,7 @@ def data() -> list[tuple[torch.Tensor, torch.Tensor]]:
     return batches
 
 
-def run(checkpoint: str | None = None, steps: int = 6) -> list[float]:
+def run(checkpoint: str | None = None, steps: int = 6, batches: list | None = None) -> list[float]:
     """The losses of the run."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(9, 8), nn.Flatten(), nn.Linear(48, 54))
@@ -36,7 +37,9 @@ def run(checkpoint: str | None = None, steps: int = 6) -> list[float]:
 
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     options = {"accumulate": 3, "clip": 0.5, "device": "cpu", "progress": False}
-    history = train(model, loss, data(), optimiser, steps=steps, checkpoint=checkpoint, **options)
+    history = train(
+        model, loss, batches or data(), optimiser, steps=steps, checkpoint=checkpoint, **options
+    )
     return history.loss
 
 
@@ -44,6 +47,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     run(sys.argv[1], steps=4)
     losses = run(sys.argv[1])  # goes on from the checkpoint of both processes
+    single = [tuple(x[:1] for x in batch) for batch in data()]
+    with pytest.raises(ValueError, match="a batch of 1 examples cannot be shared by 2 processes"):
+        run(batches=single)
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         print(json.dumps(losses))
     if torch.distributed.is_initialized():

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import training_processes
 from launch import launch
-from lookback import training
 from lookback.training import (
     cosine,
     inverse_square_root,
@@ -244,6 +243,27 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "was here").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"x": 1}, "holds no model, only x"),
+        ({"model": {"weight": torch.ones(3)}}, "another model: 0.weight = .* was unknown to it"),
+    ],
+)
+def test_a_file_without_the_models_weights_is_refused(tmp_path, content, message):
+    write_checkpoint(tmp_path / "run.pt", content)
+    with pytest.raises(ValueError, match=message):
+        load_weights(network(), tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="no checkpoint of a run: history, identity"):
+        run(network(), checkpoint=tmp_path / "run.pt")
+
+
+def test_a_file_that_holds_no_dictionary_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="it holds a list"):
+        read_checkpoint(tmp_path / "run.pt")
+
+
 @pytest.fixture
 def disk_of_100_kb():
     """No file may grow beyond 100 kB, as if the disk were full."""
@@ -444,7 +464,3 @@ def test_data_that_shrank_since_the_checkpoint_is_named(tmp_path):
     shorter = DataLoader(TensorDataset(*(x[:8] for x in task())), batch_size=4)
     with pytest.raises(ValueError, match="after 5 batches of epoch 0, but the data here has 2"):
         run(network(), shorter, steps=9, checkpoint=path)
-
-
-def test_every_public_name_is_there():
-    assert all(hasattr(training, name) for name in training.__all__)
