@@ -18,6 +18,7 @@ from lookback.attention.dot_product import (
     split_heads,
 )
 from lookback.efficient.cache import Cache, SlidingCache
+from lookback.efficient.grouped import repeat_heads
 
 
 class MultiHeadAttention(nn.Module):
@@ -193,7 +194,7 @@ class MultiHeadAttention(nn.Module):
                 k, v, positions = cache.append(k, v)
                 near = cache.visible(positions, x.shape[1], causal=causal)
         if self.kv_heads < self.H:  # B kv_heads S K -> B H S K: query head h reads h · kv_heads / H
-            k, v = (y.repeat_interleave(self.H // self.kv_heads, 1) for y in (k, v))
+            k, v = repeat_heads(k, self.H), repeat_heads(v, self.H)
         return q, k, v, near
 
     def _heads(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
