@@ -37,9 +37,8 @@ def run(checkpoint: str | None = None, steps: int = 6, batches: list | None = No
 
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     options = {"accumulate": 3, "clip": 0.5, "device": "cpu", "progress": False}
-    history = train(
-        model, loss, batches or data(), optimiser, steps=steps, checkpoint=checkpoint, **options
-    )
+    options |= {"steps": steps, "checkpoint": checkpoint}
+    history = train(model, loss, batches or data(), optimiser, **options)
     return history.loss
 
 
