@@ -94,7 +94,6 @@ def test_the_scores_are_what_nbgrader_itself_reads(book):
         # what formgrader lists
         listed = {d["student"]: d for d in gradebook.submission_dicts("00_numbers")}
         assert {name: d["score"] for name, d in listed.items()} == scores
-        assert listed["ada"]["autograded"]
         assert not listed["ada"]["needs_manual_grade"]
     assert rows(book, "SELECT id FROM course") == [(COURSE,)]
 
