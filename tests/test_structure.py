@@ -28,9 +28,9 @@ MAY_IMPORT = {
     "metrics": set(),
     "training": set(),
     "measure": set(),
-    "plots": set(),
+    "plots": {"measure"},
     "checks": set(),
-    "claims": set(),
+    "claims": {"measure"},
 }
 
 
