@@ -53,6 +53,21 @@ def test_learned_positions_are_the_rows_of_their_table_and_receive_gradient():
     assert layer.weight.grad.sum(1).tolist() == [0, 0, 4, 4, 4, 0, 0]
 
 
+def test_learned_positions_reach_to_their_last_row_and_start_small():
+    layer = LearnedPositions(500, 8)
+    assert torch.equal(layer(torch.randn(500, 8)), layer.weight)
+    assert float(layer.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+    assert LearnedPositions(1, 1)(torch.randn(1, 1)).shape == (1, 1)
+
+
+def test_any_base_above_one_and_any_factor_from_one_will_do():
+    assert sinusoidal(2, 4, base=1.5).shape == (2, 4)
+    x = torch.randn(3, 4)
+    for scaling in ("linear", "ntk"):  # the factor is 1 unless told, and then changes nothing
+        slow = Rotary(4, base=1.5, scaling=scaling)
+        torch.testing.assert_close(slow(x), Rotary(4, base=1.5)(x))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_rotary_turns_each_pair_as_a_complex_number(device, dtype):
     x = torch.randn(2, 3, 5, 6, device=device, dtype=dtype)
@@ -149,6 +164,7 @@ def test_alibi_takes_the_slope_times_the_distance_off_each_score(device):
         (lambda: sinusoidal(2, 0), "D = 0"),
         (lambda: sinusoidal(2, 4, base=1.0), "base = 1.0"),
         (lambda: LearnedPositions(0, 4), "got 0 and 4"),
+        (lambda: LearnedPositions(4, 0), "got 4 and 0"),
         (lambda: LearnedPositions(4, 2)(torch.randn(3, 2), offset=2), "2 to 4 asked .* 0 to 3"),
         (lambda: LearnedPositions(4, 2)(torch.randn(3, 2), offset=-1), "-1 to 1 asked"),
         (lambda: Rotary(5), "an even head width, got 5"),
