@@ -8,6 +8,7 @@ import torch
 from attention_cases import DTYPES, MASKS, SHAPES, assert_same, mask_of, tensors
 from lookback import masks
 from lookback.efficient import reference, tiled
+from lookback.measure import operations
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -38,6 +39,15 @@ def test_tiled_causal_attention_places_its_queries_by_the_offset(offset, tile):
         return reference.attention(q, k, v, causal=True, offset=offset)
 
     assert_same(ours, exact, tensors(6, 11))
+
+
+@pytest.mark.parametrize(("offset", "reach"), [(0, 20), (1, 23), (-1, 16), (-8, 0), (8, 32)])
+def test_keys_in_the_future_of_a_whole_tile_are_not_computed(offset, reach):
+    q, k, v = tensors(8, 8, batch=())
+    found = operations(lambda: tiled.attention(q, k, v, causal=True, offset=offset, tile=2))
+    # keys that the last query of each of the four tiles may see, 2 + 4 + 6 + 8 without an offset;
+    # scores and weighted sums of two queries
+    assert found == reach * 2 * 2 * (4 + 5)
 
 
 def test_tiled_attention_takes_its_scale_and_needs_no_batch():

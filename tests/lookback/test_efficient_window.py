@@ -41,7 +41,7 @@ def test_window_attention_matches_the_reference_under_the_windows_mask(
     assert_same(ours, exact, tensors(T, S, device=device, dtype=dtype))
 
 
-@pytest.mark.parametrize(("width", "sinks", "block"), [(1, 0, 1), (2, 4, 3), (5, 1, 2), (30, 0, 4)])
+@pytest.mark.parametrize(("width", "sinks", "block"), [(1, 0, 1), (1, 0, 4), (2, 4, 3), (30, 0, 4)])
 @pytest.mark.parametrize("offset", [-9, -2, 0, 3, 7, 30])
 @pytest.mark.parametrize("causal", [False, True])
 def test_widths_sinks_and_offsets_mean_what_they_mean_in_the_mask(
