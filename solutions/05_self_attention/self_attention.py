@@ -31,8 +31,8 @@
 # queries and keys, `V` width of values, `D` width of the model, `H` heads, `B` batch. `*batch`
 # stands for any number of batch axes, also none. A mask is boolean: `True` means “may attend”.
 #
-# **House rules.** A result has the dtype of what came in, float64 and bfloat16 too. A function
-# never writes into its arguments. Nothing is drawn at random.
+# **House rules.** A result has the dtype of what came in: float64, float32, bfloat16 or float16. A
+# function never writes into its arguments.
 
 # %% setup=true
 import torch
