@@ -200,21 +200,17 @@ def test_stopping_early_never_changes_the_best_hypothesis(seed, width, alpha):
     torch.testing.assert_close(results[0].scores[:, 0], results[1].scores[:, 0])
 
 
-def test_stopping_early_saves_steps():
-    model = Table(4)
+def test_stopping_early_is_the_default_and_saves_steps():
+    model, prefix, taken = Table(4), torch.tensor([[1]]), []
     model.logits[:] = torch.tensor([0.0, 0.0, 6.0, 0.0])  # the end is by far the likeliest
-    taken = []
-    for early_stop in (True, False):
+    for search in (
+        lambda: beam_search(model, model.begin(), prefix, steps=12, width=3, eos=2),
+        lambda: beam_search(
+            model, model.begin(), prefix, steps=12, width=3, eos=2, early_stop=False
+        ),
+    ):
         model.steps = 0
-        beam_search(
-            model,
-            model.begin(),
-            torch.tensor([[1]]),
-            steps=12,
-            width=3,
-            eos=2,
-            early_stop=early_stop,
-        )
+        search()
         taken.append(model.steps)
     assert taken[0] < taken[1]
 
