@@ -85,7 +85,7 @@ class Records:
         with contextlib.suppress(OSError):
             if path.read_bytes() == data:
                 return path
-        _write(path, data)
+        write_whole(path, data)
         return path
 
     def all(self, assignment: str) -> Iterator[Record]:
@@ -121,7 +121,7 @@ class Records:
             with contextlib.suppress(OSError):
                 if path.read_bytes() == pointer:
                     continue
-            _write(path, pointer)
+            write_whole(path, pointer)
 
     def withdraw(self, assignment: str, student: str) -> None:
         """No record of this student counts any more; the records themselves stay."""
@@ -241,7 +241,7 @@ def _create(path: Path, data: bytes) -> None:
                 os.unlink(partial)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and let it survive a loss of power."""
     with _named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
