@@ -6,8 +6,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # nbformat takes a second to import, in every worker
+    from nbformat import NotebookNode
 
 STUB = 'raise NotImplementedError("write your answer here")'  # as in nbgrader_config.py
 _DEFINED = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.M)

@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -178,6 +180,15 @@ def test_a_huge_attachment_or_image_costs_itself_alone():
     assert marks(taken, numbers()) == [1, 2, 1, 2]
     assert not any(cell.outputs for cell in taken.cells)
     assert [note.kind for note in taken.notes] == ["long outputs were cut"]
+
+
+def test_taking_in_imports_nothing_heavy():
+    code = (
+        "import sys, proctor.intake, proctor.submitted, proctor.store, proctor.feedback\n"
+        "print({'nbformat', 'torch', 'pygments', 'sqlalchemy'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 def test_what_nobody_foresaw_costs_one_submission_not_the_batch(monkeypatch):
