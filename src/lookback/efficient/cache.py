@@ -188,7 +188,7 @@ class SlidingCache:
         self._k[..., slots, :] = k[..., rows, :]
         self._v[..., slots, :] = v[..., rows, :]
         self._positions[slots] = torch.tensor(kept, device=k.device)
-        self.length, self._gone = end, max(self._gone, end - self.width)
+        self.length, self._gone = end, end - self.width
         if before is None:
             return self._held()
         new = torch.arange(start, end, device=k.device)
