@@ -148,8 +148,8 @@ def test_a_run_that_was_interrupted_goes_on_with_the_losses_of_an_unbroken_one(t
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
     first = network(dropout=0.3)
     for step in (crash, 3):  # and once more, three steps after it went on
+        failing = interrupted_at(step, iter(range(99)))
         with pytest.raises(Interrupted):
-            failing = interrupted_at(step, iter(range(99)))
             train(first, failing, loader(), adam(first), **options)
         first = network(seed=7, dropout=0.3)
     resumed = network(seed=99, dropout=0.3)  # its weights and the generator are overwritten
