@@ -133,75 +133,92 @@ def browser(chromium):
         started.close()
 
 
-@pytest.fixture
-def visit(browser, site):
-    """Opens a page of the book; every request to elsewhere is refused and remembered."""
-    contexts = []
+LOOK = """() => ({
+  wide: document.documentElement.scrollWidth - window.innerWidth,
+  theme: document.documentElement.dataset.theme,
+  formulas: [...document.querySelectorAll('.math')].filter(
+    m => !m.querySelector('mjx-container')).length,
+  broken: [...document.images].filter(i => !i.naturalWidth).map(i => i.src),
+  silent: [...document.querySelectorAll('.bd-article img')].filter(
+    i => !i.alt.trim() || /\\.(svg|png)$/.test(i.alt)).map(i => i.src),
+})"""
+SET = "() => !window.MathJax?.startup?.promise || MathJax.startup.promise.then(() => true)"
 
-    def open_page(name: str, width: int = 1400, theme: str = "light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)
-        contexts.append(context)
-        context.add_init_script(
-            f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}');"
-        )
-        page = context.new_page()
-        page.strangers, page.complaints = [], []
 
-        def decide(route):
-            if route.request.url.startswith((site, "data:", "blob:")):
-                route.continue_()
-            else:
-                page.strangers.append(route.request.url)
-                route.abort()
+@pytest.fixture(scope="module")
+def look(browser, site):
+    """What a reader's browser sees of a page, in both themes, wide and on a phone's width."""
+    seen: dict[str, dict] = {}
 
-        page.route("**/*", decide)
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(f"{site}/{name}.html", wait_until="networkidle")
-        return page
+    def visit(name: str) -> dict:
+        found = {"strangers": [], "complaints": [], "looks": {}}
+        for theme in ("light", "dark"):
+            context = browser.new_context(
+                viewport={"width": 1400, "height": 900}, color_scheme=theme
+            )
+            context.add_init_script(
+                f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')"
+            )
+            page = context.new_page()
+            context.route("**/*", lambda route: decide(route, found["strangers"]))
+            page.on("pageerror", lambda error: found["complaints"].append(str(error)))
+            page.goto(f"{site}/{name}.html")
+            page.wait_for_function(SET)
+            for width in (1400, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                found["looks"][theme, width] = page.evaluate(LOOK)
+            context.close()
+        return found
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    def decide(route, strangers) -> None:
+        if route.request.url.startswith((site, "data:", "blob:")):
+            route.continue_()
+        else:
+            strangers.append(route.request.url)
+            route.abort()
+
+    def remembered(name: str) -> dict:
+        if name not in seen:
+            seen[name] = visit(name)
+        return seen[name]
+
+    return remembered
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_loads_nothing_from_the_network_and_shows_its_mathematics(visit, name):
-    page = visit(name)
-    assert not page.strangers, f"{name} asks for {page.strangers}"
-    assert not page.complaints, f"{name}: {page.complaints}"
-    unrendered = page.locator(".math:not(:has(mjx-container))").count()
-    assert unrendered == 0, f"{name} has {unrendered} formulas that were not set"
-    broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
-    assert not broken, f"{name} has images that do not show: {broken}"
+def test_a_page_asks_nothing_of_the_network_and_runs_without_a_complaint(look, name):
+    assert not look(name)["strangers"]
+    assert not look(name)["complaints"]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_does_not_scroll_sideways(visit, name, width, theme):
-    page = visit(name, width, theme)
-    wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-    assert wide <= 0, f"{name} is {wide} pixels too wide at {width}"
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
+def test_a_page_shows_its_mathematics_and_its_figures_in_both_themes(look, name):
+    for (theme, width), page in look(name)["looks"].items():
+        assert page["theme"] == theme
+        assert page["formulas"] == 0, f"{page['formulas']} formulas were not set"
+        assert not page["broken"], f"images that do not show at {width}: {page['broken']}"
 
 
-@pytest.mark.parametrize("name", [n for n in PAGES if n.startswith("book/")])
-def test_every_figure_has_words_for_those_who_cannot_see_it(visit, name):
-    page = visit(name)
-    silent = page.evaluate(
-        "[...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()"
-        " || /\\.(svg|png)$/.test(i.alt)).map(i => i.src)"
-    )
-    assert not silent, f"{name} has figures without alternative text: {silent}"
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_does_not_scroll_sideways(look, name):
+    for (theme, width), page in look(name)["looks"].items():
+        assert page["wide"] <= 0, f"{page['wide']} pixels too wide at {width}, {theme}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_has_words_for_those_who_cannot_see_it(look, name):
+    assert not look(name)["looks"]["light", 1400]["silent"]
 
 
 @pytest.mark.parametrize("name", [n for n in PAGES if n.startswith("exercises/")])
-def test_a_released_exercise_can_be_downloaded_from_its_page(visit, name):
-    page = visit(name)
-    button = page.locator("a[href$='.ipynb']").first
+def test_a_released_exercise_can_be_downloaded_from_its_page(browser, site, name):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(f"{site}/{name}.html")
     with page.expect_download() as download:
-        button.evaluate("link => { link.download = ''; link.click(); }")
+        page.evaluate("document.querySelector(\"a[href$='.ipynb']\").click()")
     notebook = nbformat.read(download.value.path(), as_version=4)
+    context.close()
     released = nbformat.read(book.ROOT / f"{name}.ipynb", as_version=4)
     assert [cell.source for cell in notebook.cells] == [cell.source for cell in released.cells]
 
