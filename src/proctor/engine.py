@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,9 @@ class Engine:
                     raise EngineError(
                         f"a wall could not be put up ({reply['stop']}): run `proctor doctor`"
                     )
+                elif "failed" in reply:
+                    reason = f"the grader failed on this submission ({reply['failed']})"
+                    yield self._given_up(exercise, student, submissions[student], terms, reason)
                 else:
                     yield Record.from_bytes(reply["record"].encode("ascii"))
 
@@ -189,10 +192,8 @@ class Engine:
     def _given_up(
         self, exercise: Exercise, student: str, data: bytes, terms: Terms, reason: str
     ) -> Record:
-        taken = take_in(data, exercise)
-        record = unrun(exercise, student, terms, taken)
-        checks = tuple(type(c)(c.grade_id, 0.0, c.points, "crashed", reason) for c in record.checks)
-        return type(record)(**{**vars(record), "checks": checks, "reason": reason})
+        taken = replace(take_in(data, exercise), reason=reason)
+        return unrun(exercise, student, terms, taken, "crashed")
 
     def _why_none(self) -> str:
         run = subprocess.run(

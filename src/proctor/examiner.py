@@ -86,7 +86,10 @@ class Examinee(Peer):
         with self._budget():
             packer = self.packer()
             head = {"label": label, "source": source} | self.ambient()
-            reply, _ = self.request("cell", packer, **head)
+            try:
+                reply, _ = self.request("cell", packer, **head)
+            except Exception as error:  # the candidate's own side was tampered with
+                return "", {"type": type(error).__name__, "message": text_of(error)}
             error = reply.get("error")
             if error is not None:
                 error = {k: str(v)[:8000] for k, v in _guarded(of, dict, error).items()}
@@ -107,11 +110,11 @@ class Examinee(Peer):
         code = compile(source, f"<{label}>", "exec", dont_inherit=True)
         with self._budget(), seeds.keyed(key, label):
             self.forget()
-            self.request("begin", self.packer(), seed=seeds.mixed(key, label))
-            namespace = dict(setup) | {"__name__": "check"}
-            namespace.update(self._names(_wanted(source, namespace)))
-            namespace[seeds.MARK] = lambda lent: self._given(lent, namespace)
             try:
+                self.request("begin", self.packer(), seed=seeds.mixed(key, label))
+                namespace = dict(setup) | {"__name__": "check"}
+                namespace.update(self._names(_wanted(source, namespace)))
+                namespace[seeds.MARK] = lambda lent: self._given(lent, namespace)
                 exec(code, namespace)
             except Exception as error:
                 return _verdict(error)
@@ -210,7 +213,7 @@ def _wanted(source: str, namespace: dict[str, Any]) -> list[str]:
 
 def _verdict(error: Exception) -> Verdict:
     where = str(getattr(error, "where", "") or getattr(error.__cause__, "where", ""))
-    if isinstance(error, NotImplementedError):
+    if isinstance(error, NotImplementedError) and hasattr(error, "where"):
         return Verdict("missing", "nothing is written here yet")
     name, message = type(error).__name__, text_of(error)
     if isinstance(error, AssertionError) and not hasattr(error, "where"):

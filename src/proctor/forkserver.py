@@ -155,15 +155,17 @@ def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, int, 
         return f"the user of the candidate's namespace could not be set: {error.strerror}"
     finally:
         os.close(allow)
-    said = _line(news)
-    if said.startswith("pid "):
-        pid = int(said[4:])
-        said = _line(news)
-        if said == "ready":
-            return pid, first if pid != first else 0, news
-    os.close(news)
+    # the guard's line and the candidate's come in either order
+    said = sorted((_line(news), _line(news)))
+    if said[0].startswith("pid ") and said[1] == "ready":
+        pid = int(said[0][4:])
+        return pid, first if pid != first else 0, news
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)
     os.waitpid(first, 0)
-    return said or "the candidate ended while its walls were put up"
+    os.close(news)
+    reasons = [line for line in said if line and not line.startswith(("pid ", "status "))]
+    return reasons[0] if reasons else "the candidate ended while its walls were put up"
 
 
 def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:

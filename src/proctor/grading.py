@@ -23,6 +23,7 @@ from proctor.magics import without_magics
 from proctor.records import Cell, CheckResult, Note, Record
 
 NOTHING = "nothing is written here yet"
+AGAIN = ("failed", "missing", "error", "crashed", "timed out", "refused", "skipped")
 GONE = {"ended": "crashed", "cpu": "timed out", "wall": "timed out", "refused": "refused"}
 
 
@@ -46,16 +47,16 @@ class Terms:
         """The key that a submission's checks mix into their seeds."""
         return seeds.key(self.secret, exercise.assignment, records.cells_text(cells))
 
-    def key(self, exercise: Exercise, student: str, cells: Iterable[Cell]) -> str:
-        """The name of the record that marking these cells gives."""
-        cells = tuple(cells)
+    def key(self, exercise: Exercise, student: str, taken: Submission) -> str:
+        """The name of the record that marking this submission gives."""
         return records.record_key(
             assignment=exercise.assignment,
             student=student,
-            cells=cells,
+            cells=taken.cells,
+            steps=taken.steps,
             checks=[(p.grade_id, p.points, p.source) for p in exercise.parts if p.kind != "answer"],
             versions=self.versions,
-            seed=self.seed(exercise, cells).hex(),
+            seed=self.seed(exercise, taken.cells).hex(),
             isolation=self.level,
             limits=self.limits.as_dict(),
         )
@@ -67,16 +68,18 @@ def banned_in(exercise: Exercise) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def unrun(exercise: Exercise, student: str, terms: Terms, taken: Submission) -> Record:
+def unrun(
+    exercise: Exercise, student: str, terms: Terms, taken: Submission, outcome: str = "skipped"
+) -> Record:
     """The record of a submission of which nothing can be run."""
     checks = tuple(
-        CheckResult(part.grade_id, 0.0, part.points, "skipped", taken.reason)
+        CheckResult(part.grade_id, 0.0, part.points, outcome, taken.reason)
         for part in exercise.checks
     )
     return Record(
         assignment=exercise.assignment,
         student=student,
-        key=terms.key(exercise, student, taken.cells),
+        key=terms.key(exercise, student, taken),
         seed=terms.seed(exercise, taken.cells).hex(),
         isolation=terms.level,
         versions=terms.versions,
@@ -131,6 +134,7 @@ class _Sitting:
         self.examinee: Examinee | None = None
         self.verdicts: dict[str, Verdict] = {}
         self.guilty: dict[int, Verdict] = {}  # by place among the cells, what its checks get
+        self.refused: set[int] = set()  # of these, the ones that name what is banned
         self.overruns: dict[str, int] = {}
         self.notes: list[Note] = []
         answers = {c.grade_id: c for c in self.cells if c.grade_id}
@@ -155,24 +159,31 @@ class _Sitting:
                 self._run_cell(step, i)
 
     def second_chance(self) -> None:
-        """Make failed checks again without the answers to the other tasks."""
-        parts = {part.grade_id: part for part in self.exercise.checks}
-        for task in self.edited if len(self.edited) > 1 or self.has_own else ():
-            failed = [
-                part
-                for name, part in parts.items()
-                if part.task == task and self.verdicts[name].outcome in ("failed", "error")
-            ]
-            others = frozenset(i for i, c in enumerate(self.cells) if c.grade_id not in ("", task))
-            if not failed or not others - self.guilty.keys():
+        """Make lost checks again without the other tasks' answers, which may have spoilt them.
+
+        An answer that could not be run is tried again too; one that names what is banned is not.
+        """
+        if len(self.edited) < 2:
+            return
+        for task in [part.grade_id for part in self.exercise.answers]:
+            parts = [part for part in self.exercise.checks if part.task == task]
+            lost = [p for p in parts if self.verdicts[p.grade_id].outcome in AGAIN]
+            others = {i for i, c in enumerate(self.cells) if c.grade_id not in ("", task)}
+            if task not in self.edited or not lost or not others - self.guilty.keys():
                 continue
             self.end()
-            for part in failed:
-                again = self._check(part, len(self.taken.steps), others)
+            guilty, overruns = self.guilty, self.overruns
+            blamed = {i for i in guilty if i not in self.refused and i not in others}
+            self.guilty = {i: v for i, v in guilty.items() if i not in blamed}
+            # one more overrun says enough
+            self.overruns = {task: self.limits.overruns - 1}
+            for part in lost:
+                again = self._check(part, len(self.taken.steps), frozenset(others))
                 if again.passed:
                     self.verdicts[part.grade_id] = again
                     said = f"{part.grade_id} passed once the answers to other tasks were left out"
                     self._note("an answer spoilt another task", said, part.grade_id)
+            self.guilty, self.overruns = guilty, overruns
             self.end()
 
     def result(self, part: Part) -> CheckResult:
@@ -280,6 +291,7 @@ class _Sitting:
     def _refuse_banned(self) -> None:
         for i, cell in enumerate(self.cells):
             for name, line in bans.named_in(without_magics(cell.source), self.grader.banned)[:1]:
+                self.refused.add(i)
                 self._leave_out(i, "refused", f"line {line}: {bans.refusal(name)}")
                 said = f"{self._label(i)} names {name}; it was not run"
                 self._note("a banned name was used", said, cell.grade_id)

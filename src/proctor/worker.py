@@ -44,10 +44,12 @@ def main() -> None:
         data = base64.b64decode(request["data"])
         try:
             record = grader.grade(request["student"], data).to_bytes()
+            reply = {"record": record.decode("ascii")}
         except forkserver.WallError as error:
-            _write(replies, {"student": request["student"], "stop": str(error)})
-            continue
-        _write(replies, {"student": request["student"], "record": record.decode("ascii")})
+            reply = {"stop": str(error)}
+        except Exception as error:  # one submission's record says so; the batch goes on
+            reply = {"failed": f"{type(error).__name__}: {error}"[:500]}
+        _write(replies, reply)
     server.close()
 
 

@@ -1,0 +1,312 @@
+"""The command line: grade, check, show, regrade, doctor. Every error says what to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Marks notebooks behind walls. Exit status 0: every submission has a record.",
+)
+console = Console(highlight=False)
+
+Root = Annotated[Path, typer.Option(help="The course: it holds solutions/.")]
+Submitted = Annotated[
+    Path | None, typer.Option(help="Folder of STUDENT/NN_name/name.ipynb; default ROOT/submitted.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Workers side by side.")]
+Isolation = Annotated[
+    str | None, typer.Option(help="jail, namespaces, landlock or limits; default the strongest.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Database = Annotated[
+    str | None, typer.Option(help="nbgrader's gradebook; default sqlite in ROOT/gradebook.db.")
+]
+LIMITS_WARNING = (
+    "graded at level limits: student code could read and change whatever this user can; "
+    "only for submissions that you trust"
+)
+
+
+@app.command()
+def grade(
+    assignment: str,
+    submitted: Submitted = None,
+    jobs: Jobs = 2,
+    isolation: Isolation = None,
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option(help="Mark again what has a record.")] = False,
+    root: Root = Path("."),
+    database: Database = None,
+    gradebook: Annotated[bool, typer.Option(help="Write scores into the gradebook.")] = True,
+) -> None:
+    """Mark every submission of an assignment, and write grades, feedback and the class report."""
+    from proctor import course as running
+
+    place = _course(root, submitted)
+    url = database or f"sqlite:///{place.root / 'gradebook.db'}"
+    with _errors():
+        trouble = _gradebook_trouble(url) if gradebook else ""
+        if trouble:
+            _say(f"The gradebook cannot be written to: {trouble}. Records are kept all the same.")
+        outcome = _graded(place, assignment, jobs, isolation, force, as_json)
+        running.publish(place, outcome)
+        if gradebook and not trouble:
+            trouble = _write_gradebook(url, outcome)
+            if trouble:
+                _say(f"{trouble}. The records are kept: run this again.")
+    _show_outcome(place, outcome, as_json)
+    raise typer.Exit(1 if trouble or outcome.odd or not outcome.records else 0)
+
+
+@app.command()
+def regrade(
+    assignment: str,
+    submitted: Submitted = None,
+    jobs: Jobs = 2,
+    isolation: Isolation = None,
+    as_json: AsJson = False,
+    write: Annotated[bool, typer.Option("--write", help="Let the new grades count.")] = False,
+    root: Root = Path("."),
+    database: Database = None,
+) -> None:
+    """Show whose grade would move with the checks as they are now; write only when told to."""
+    from proctor import course as running
+
+    place = _course(root, submitted)
+    with _errors():
+        outcome = _graded(place, assignment, jobs, isolation, False, as_json)
+        moves = running.moved(place, outcome)
+        if write:
+            running.publish(place, outcome)
+            trouble = _write_gradebook(
+                database or f"sqlite:///{place.root / 'gradebook.db'}", outcome
+            )
+            if trouble:
+                _say(f"{trouble}. The records are kept: run this again.")
+    if as_json:
+        rows = [{**vars(m), "checks": dict(m.checks)} for m in moves]
+        print(json.dumps({"assignment": assignment, "written": write, "moves": rows}))
+        return
+    table = Table("student", "before", "after", "checks that differ", title=assignment)
+    for move in moves:
+        checks = ", ".join(f"{n} {a:g} → {b:g}" for n, (a, b) in move.checks.items())
+        table.add_row(_plain(move.student), _points(move.before), _points(move.after), checks)
+    console.print(table if moves else f"No grade of {assignment} moves.")
+    if moves and not write:
+        console.print("Nothing was written; add --write to let these grades count.")
+
+
+@app.command()
+def check(
+    notebook: Annotated[Path, typer.Argument(help="Your notebook, as you saved it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Run the visible checks of your own notebook, here and without walls."""
+    from proctor import check as checking
+
+    with _errors():
+        result = checking.check(notebook)
+    if as_json:
+        print(json.dumps(result.as_dict()))
+    else:
+        console.print(result.table())
+    raise typer.Exit(0 if result.passed else 1)
+
+
+@app.command()
+def show(student: str, assignment: str, as_json: AsJson = False, root: Root = Path(".")) -> None:
+    """Show the record of one student that counts."""
+    place = _course(root, None)
+    with _errors():
+        record = place.records.find(assignment, student)
+        if record is None:
+            raise ValueError(
+                f"{student} has no record of {assignment}: run `proctor grade {assignment}`"
+            )
+    if as_json:
+        print(record.to_bytes().decode("ascii"))
+        return
+    table = Table(
+        "check", "points", "outcome", "message", title=f"{_plain(student)} · {assignment}"
+    )
+    for row in record.checks:
+        points = f"{row.earned:g} / {row.points:g}"
+        table.add_row(_plain(row.grade_id), points, row.outcome, _plain(row.message))
+    console.print(table)
+    total = f"{record.earned:g} of {record.points:g} points, isolation level {record.isolation}"
+    console.print(f"{total}. {_plain(record.reason)}".strip())
+    for note in (*record.intake, *record.integrity):
+        console.print(f"{note.kind}: {_plain(note.text)}", markup=False)
+
+
+@app.command(name="doctor")
+def examine(as_json: AsJson = False) -> None:
+    """Show what walls this machine offers, and how to get the rest."""
+    from proctor import doctor
+
+    findings = doctor.examine()
+    levels = doctor.offered()
+    if as_json:
+        print(json.dumps({"levels": levels, "findings": [vars(f) for f in findings]}))
+        raise typer.Exit(0 if levels[0] != "limits" else 1)
+    table = Table("wall", "works", "found", "what to do", title="Walls on this machine")
+    for finding in findings:
+        table.add_row(finding.level, "yes" if finding.works else "no", finding.said, finding.mend)
+    console.print(table)
+    console.print(
+        f"proctor grades at level {levels[0]}."
+        if levels[0] != "limits"
+        else "Nothing better than resource limits: proctor grades only with --isolation limits."
+    )
+    raise typer.Exit(0 if levels[0] != "limits" else 1)
+
+
+def _course(root: Path, submitted: Path | None) -> Any:
+    from proctor.course import Course
+
+    root = root.resolve()
+    return Course(root, (submitted or root / "submitted").resolve())
+
+
+def _graded(
+    place: Any, assignment: str, jobs: int, isolation: str | None, force: bool, quiet: bool
+):
+    from rich.progress import Progress
+
+    from proctor import course as running
+
+    bars = Progress(console=Console(stderr=True), transient=True, disable=quiet)
+    with bars:
+        bar = bars.add_task(f"grading {assignment}", total=None)
+        return running.grade(
+            place,
+            assignment,
+            jobs=jobs,
+            isolation=isolation,
+            force=force,
+            told=lambda done, total: bars.update(bar, completed=done, total=total),
+        )
+
+
+def _gradebook_trouble(url: str) -> str:
+    from proctor import database
+
+    try:
+        database.check(url, COURSE)
+    except database.GradebookError as error:
+        return str(error)
+    return ""
+
+
+def _write_gradebook(url: str, outcome: Any) -> str:
+    """Write the scores; what went wrong, or nothing."""
+    from proctor import database, gradebook
+
+    try:
+        found = outcome.records.values()
+        written = gradebook.write(url, COURSE, outcome.exercise, found, outcome.timestamps)
+    except database.GradebookError as error:
+        return str(error)
+    for note in written.notes:
+        _say(note)
+    return ""
+
+
+def _show_outcome(place: Any, outcome: Any, as_json: bool) -> None:
+    assignment = outcome.exercise.assignment
+    if as_json:
+        rows = [
+            {
+                "student": r.student,
+                "earned": r.earned,
+                "points": r.points,
+                "reason": r.reason,
+                "checks": {c.grade_id: c.earned for c in r.checks},
+                "notes": [f"{n.kind}: {n.text}" for n in (*r.intake, *r.integrity)],
+            }
+            for r in outcome.records.values()
+        ]
+        fresh = len(outcome.fresh)
+        data = {"assignment": assignment, "level": outcome.level, "graded_now": fresh}
+        print(json.dumps(data | {"submissions": rows, "odd": outcome.odd}))
+        return
+    table = Table(
+        "student",
+        "score",
+        "points",
+        "what was lost, and what the student is told first",
+        title=assignment,
+        title_justify="left",
+    )
+    for record in outcome.records.values():
+        share = f"{record.earned / record.points:.0%}" if record.points else "–"
+        points = f"{record.earned:g} / {record.points:g}"
+        table.add_row(_plain(record.student), share, points, _plain("\n".join(_told(record))))
+    console.print(table)
+    for sentence in outcome.odd:
+        console.print(f"not graded · {sentence}", markup=False)
+    if not outcome.records:
+        console.print(f"No submission in {place.submitted}: put them at STUDENT/{assignment}/…")
+    if outcome.level == "limits":
+        console.print(f"Warning: {LIMITS_WARNING}.", style="bold")
+    graded, total = len(outcome.fresh), len(outcome.records)
+    console.print(f"{graded} marked now, {total - graded} known; isolation level {outcome.level}.")
+    console.print(f"class report: {place.report_path(assignment)}", soft_wrap=True)
+
+
+def _told(record: Any) -> Iterator[str]:
+    if record.reason:
+        yield f"not run: {record.reason}"
+        return
+    for task, checks in record.tasks().items():
+        lost = [c for c in checks if c.earned < c.points]
+        if lost:
+            points = sum(c.points - c.earned for c in lost)
+            yield f"{task} −{points:g}: {lost[0].diagnosis}"
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _plain(text: str) -> str:
+    """A text from a submission, with nothing that a terminal or a table takes for a command."""
+    shown = "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+    return shown.replace("[", "\\[")
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors that a person can mend are one sentence and exit status 2."""
+    from proctor.engine import EngineError
+    from proctor.store import StoreError
+
+    try:
+        yield
+    except (ValueError, EngineError, StoreError) as error:
+        _say(str(error))
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        _say("Stopped. What was marked is kept: run the same command again to go on.")
+        raise typer.Exit(130) from None
+
+
+COURSE = "lookback"

@@ -1,0 +1,170 @@
+"""Grading a folder of submissions from beginning to end: find, resume, mark, keep, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from proctor import doctor, records, store, submitted
+from proctor.engine import Engine, versions
+from proctor.exercise import Exercise
+from proctor.grading import Terms, unrun
+from proctor.intake import Submission, take_in
+from proctor.limits import Limits
+from proctor.records import Record
+
+STATE = ".proctor"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where things are.
+
+    Args:
+        root: holds ``solutions/``, and below it the course keeps its state.
+        submitted: holds ``STUDENT/NN_name/name.ipynb``.
+    """
+
+    root: Path
+    submitted: Path
+
+    @property
+    def state(self) -> Path:
+        """The secret and the records; not for students' eyes."""
+        return self.root / STATE
+
+    @property
+    def records(self) -> store.Records:
+        """The grade records."""
+        return store.Records(self.state / "records")
+
+    def exercise(self, assignment: str) -> Exercise:
+        """The exercise as the instructor wrote it.
+
+        Raises:
+            ValueError: if there is none of that name, naming those there are.
+        """
+        from proctor import release
+
+        path = release.source_path(self.root, assignment)
+        return Exercise.read(release.read_source(path), assignment)
+
+    def report_path(self, assignment: str) -> Path:
+        """Where the class report lies."""
+        return self.root / "_build" / "reports" / f"{assignment}.html"
+
+
+@dataclass
+class Outcome:
+    """What a run over a folder found.
+
+    Args:
+        exercise: that was graded.
+        level: of isolation.
+        records: by student.
+        odd: sentences about what was no submission.
+        fresh: students whose record was made in this run.
+        timestamps: by student, when it was handed in.
+    """
+
+    exercise: Exercise
+    level: str
+    records: dict[str, Record] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
+    timestamps: dict[str, str] = field(default_factory=dict)
+
+
+def grade(
+    course: Course,
+    assignment: str,
+    *,
+    jobs: int = 1,
+    isolation: str | None = None,
+    force: bool = False,
+    limits: Limits | None = None,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Mark every submission of an assignment; records are kept as they are made, none counts yet.
+
+    Args:
+        course: where things are.
+        assignment: ``NN_name``.
+        jobs: workers side by side.
+        isolation: level; the strongest that this machine offers when left out.
+        force: mark again what has a record.
+        limits: for each candidate.
+        told: called with how many are done, of how many.
+
+    Raises:
+        ValueError: if there is no such exercise, or no such level here.
+        EngineError: if grading cannot go on; what is done is kept.
+        StoreError: if records cannot be written.
+    """
+    level = doctor.choose(isolation)
+    secret = store.course_secret(course.state)
+    with Engine(level, jobs) as engine:
+        exercise = course.exercise(assignment)
+        terms = Terms(level, secret, limits or Limits(), versions(exercise))
+        outcome = Outcome(exercise, level)
+        waiting: dict[str, bytes] = {}
+        notes: dict[str, tuple[records.Note, ...]] = {}
+        found, outcome.odd = submitted.walk(course.submitted, [assignment])
+        for each in found:
+            notes[each.student] = each.notes
+            outcome.timestamps[each.student] = each.timestamp()
+            data, reason = each.read()
+            taken = Submission(reason=reason) if reason else take_in(data, exercise)
+            known = None if force else _known(course, exercise, each.student, terms, taken)
+            if taken.reason:
+                known = unrun(exercise, each.student, terms, taken)
+            if known is None:
+                waiting[each.student] = data
+            else:
+                intake = (*each.notes, *taken.notes)
+                outcome.records[each.student] = records.renew(known, taken.cells, intake)
+        total = len(found)
+        told(len(outcome.records), total)
+        for record in engine.grade(exercise, waiting, terms):
+            whole = replace(record, intake=(*notes[record.student], *record.intake))
+            course.records.put(whole)
+            outcome.records[whole.student] = whole
+            outcome.fresh.append(whole.student)
+            told(len(outcome.records), total)
+    outcome.records = dict(sorted(outcome.records.items()))
+    return outcome
+
+
+def publish(course: Course, outcome: Outcome, pages: bool = True) -> None:
+    """Let the records of a run count; write feedback and the class report.
+
+    Raises:
+        StoreError: if they cannot be written.
+    """
+    course.records.publish(outcome.records.values())
+    if not pages:
+        return
+    from proctor import feedback, report
+
+    for record in outcome.records.values():
+        feedback.write(course.root / "feedback", record, outcome.exercise)
+    page = report.render(outcome.records.values(), outcome.exercise, outcome.odd)
+    store.write_whole(course.report_path(outcome.exercise.assignment), page.encode())
+
+
+def _known(
+    course: Course, exercise: Exercise, student: str, terms: Terms, taken: Submission
+) -> Record | None:
+    return course.records.get(exercise.assignment, terms.key(exercise, student, taken))
+
+
+def moved(course: Course, outcome: Outcome) -> list[store.Move]:
+    """Whose grade a run would move, were it published."""
+    current = course.records.current(outcome.exercise.assignment)
+    return store.compare(_of(current, outcome.records), outcome.records)
+
+
+def _of(current: dict[str, Record], students: Iterable[str]) -> dict[str, Record]:
+    wanted = set(students)
+    return {name: record for name, record in current.items() if name in wanted}
