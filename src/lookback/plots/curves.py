@@ -204,6 +204,8 @@ def _legend(figure, axes, least: int = 2) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) >= least:
         columns = _columns(labels)
+        more = -(-len(labels) // columns) - 1
+        figure.set_figheight(figure.get_figheight() + 0.23 * more)
         figure.legend(handles, labels, loc="outside upper center", ncols=columns, borderpad=0.1)
 
 

@@ -28,7 +28,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "signed", ["#8A3B00", "#E08A4F", "#FFFFFF", "#6FAFD6", "#00507D"]
 )
 MOST_NUMBERS = 10  # cells a side up to which each cell shows its number
-MOST_LABELS = 16
+MOST_LINES = 16  # cells a side up to which lines part them
 
 
 @styled
@@ -180,17 +180,20 @@ def _grid(axes: Axes, values, rows, columns, norm, signed, open, numbers, across
     _ticks(axes.set_yticks, T, rows, "rows")
     axes.set_xticks(np.arange(S + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(T + 1) - 0.5, minor=True)
-    if max(T, S) <= MOST_LABELS:
+    if max(T, S) <= MOST_LINES:
         axes.grid(which="minor", color=FAINT, lw=0.5)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(True)
 
 
 def _ticks(place, count: int, labels: Sequence[object] | None, name: str, room=None) -> None:
-    """Label the cells of one side; labels of more characters than ``room`` are turned."""
+    """Name the cells of one side: all labels, turned where they exceed ``room`` characters; or
+    without labels every position, every second, fifth, …"""
     if labels is not None and len(labels) != count:
         raise ValueError(f"{len(labels)} labels for {count} {name}")
-    step = max(1, -(-count // MOST_LABELS)) if labels is None else 1
+    most = 8 if room is None else max(room // (len(str(count)) + 1), 1)
+    steps = (step for power in range(9) for step in (10**power, 2 * 10**power, 5 * 10**power))
+    step = next(step for step in steps if labels is not None or count <= most * step)
     at = list(range(0, count, step))
     texts = [str(i) if labels is None else str(labels[i]) for i in at]
     long = room is not None and sum(len(text) + 1 for text in texts) > room
