@@ -79,7 +79,7 @@ class Result:
 
         table = Table("task", "checks", "points", "what to look at", show_lines=True)
         for row in self.rows():
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
         table.caption = "Visible checks only; hidden ones hold your code to other cases."
         return table
 
@@ -110,7 +110,7 @@ def check(notebook: str | Path) -> Result:
     for number, cell in enumerate(cells, 1):
         if cell.kind == "code" and cell.source.strip():
             said = _run(cell, names, f"<cell {number}>")
-            if cell.claims.get("grade"):
+            if cell.claims.get("grade") and _says_something(cell.source):
                 found.append(Shown(cell.grade_id, _points(cell), not said, said))
     if not found:
         raise ValueError(f"{path} holds no checks: is it the notebook of an exercise?")
@@ -135,6 +135,11 @@ def _run(cell: LooseCell, names: dict[str, Any], where: str) -> str:
     except (Exception, SystemExit) as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+def _says_something(source: str) -> bool:
+    """Whether there is a test in a check, or only the remark that it is hidden."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in source.splitlines())
 
 
 def _points(cell: LooseCell) -> float:

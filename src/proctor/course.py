@@ -149,7 +149,7 @@ def publish(course: Course, outcome: Outcome, pages: bool = True) -> None:
 
     for record in outcome.records.values():
         feedback.write(course.root / "feedback", record, outcome.exercise)
-    page = report.render(outcome.records.values(), outcome.exercise, outcome.odd)
+    page = report.render(outcome.records.values(), outcome.exercise, odd=outcome.odd)
     store.write_whole(course.report_path(outcome.exercise.assignment), page.encode())
 
 
