@@ -73,7 +73,7 @@ summary { cursor: pointer; color: var(--link); }
 img, svg { max-width: 100%; height: auto; }
 figure img { background: #ffffff; border-radius: .3rem; }
 figure { margin: .75rem 0; }
-.bar { display: block; width: 100%; height: .6rem; }
+.bar { display: block; width: 100%; height: .6rem; border-radius: .3rem; }
 .bar .ground { fill: var(--line); } .bar .share { fill: var(--bar); }
 """
 
@@ -133,8 +133,8 @@ def bar(share: float) -> str:
     width = round(200 * min(max(share, 0.0), 1.0), 1)
     return (
         '<svg class="bar" viewBox="0 0 200 6" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="ground" width="200" height="6" rx="3"/>'
-        f'<rect class="share" width="{width}" height="6" rx="3"/></svg>'
+        '<rect class="ground" width="200" height="6"/>'
+        f'<rect class="share" width="{width}" height="6"/></svg>'
     )
 
 

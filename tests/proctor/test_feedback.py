@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from browsing import audited, opened, started
 from proctor import feedback, page, release
 from proctor.exercise import Exercise
 from proctor.records import OUTCOMES, Cell, CheckResult, Note, Output, Record
@@ -205,34 +206,8 @@ def hostile() -> Record:
 
 @pytest.fixture(scope="module")
 def browser(chromium) -> Iterator[object]:
-    """Chromium, the same for all tests of this file."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield started
-        started.close()
-
-
-def opened(browser, path: Path, width: int = 390, scheme: str = "light"):
-    """A page with every request refused and recorded, and every dialog and error recorded."""
-    tab = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    events: list[str] = []
-
-    def route(found) -> None:
-        if found.request.url == path.as_uri():
-            found.continue_()
-        else:
-            events.append(f"asked for {found.request.url}")
-            found.abort()
-
-    tab.route("**/*", route)
-    tab.on("dialog", lambda dialog: (events.append(f"said {dialog.message}"), dialog.dismiss()))
-    tab.on("popup", lambda popup: events.append(f"opened {popup.url}"))
-    tab.on("framenavigated", lambda frame: events.append(f"went to {frame.url[:80]}"))
-    tab.goto(path.as_uri())
-    return tab, events
+    with started(chromium) as browser:
+        yield browser
 
 
 def test_nothing_that_a_student_wrote_runs_or_asks_for_anything(browser, tmp_path):
@@ -241,12 +216,11 @@ def test_nothing_that_a_student_wrote_runs_or_asks_for_anything(browser, tmp_pat
     path.write_bytes(html.encode("utf-8", "replace"))
     tab, events = opened(browser, path)
     title = tab.title()
-    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    for element in tab.query_selector_all("pre, summary, a")[:60]:
+    for element in tab.query_selector_all("pre, summary, a")[:20]:
         element.focus()
         element.hover()
     tab.wait_for_timeout(100)
-    assert events == [f"went to {path.as_uri()[:80]}"]
+    assert events == []
     assert tab.title() == title
     assert title.startswith("Numbers · <script>")
     found = tab.evaluate(
@@ -279,28 +253,17 @@ def test_the_policy_would_stop_what_slipped_through(browser, tmp_path):
     tab, events = opened(browser, path)
     tab.wait_for_timeout(150)
     assert tab.title() == "Numbers · ada"
-    assert [event for event in events if not event.startswith("went to")] == []
+    assert [event for event in events if not event.startswith("went to")] == []  # it may reload
     tab.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_page_is_accessible_and_fits_a_phone(browser, tmp_path, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     path = feedback.write(tmp_path, RECORD, numbers())
     tab, _ = opened(browser, path, 390, scheme)
-    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
     tab.close()
-    # the audit is a script, which the page's policy would stop
-    context = browser.new_context(
-        bypass_csp=True, color_scheme=scheme, viewport={"width": 390, "height": 800}
-    )
-    tab = context.new_page()
-    tab.goto(path.as_uri())
-    tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    result = axe.Axe().run(tab)
-    context.close()
-    assert result.violations_count == 0, result.generate_report()
+    assert audited(browser, path, scheme) == ""
 
 
 def test_a_page_lies_where_nbgrader_looks_for_it(tmp_path):
