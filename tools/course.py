@@ -24,6 +24,8 @@ from proctor.answers import Misconception
 ROOT = Path(__file__).resolve().parent.parent
 CLASS = ROOT / "_build" / "class"
 SEED = 2026
+# One mistake of each exercise that everybody should see caught.
+SHOWN = {"05_self_attention": "no scaling"}
 STUDENTS = ("amara", "bruno", "chen", "dilek", "emeka", "farah", "goran", "hana", "ivo")
 
 
@@ -33,11 +35,12 @@ def enrol(assignment: str) -> dict[str, str]:
     known = kill_matrix.known_answers(ROOT, assignment)
     reference = kill_matrix.reference_answers(ROOT, assignment)
     released = release.released_path(ROOT, assignment).read_text("utf-8")
-    first = next(answer for answer in known if isinstance(answer, Misconception))
+    mistakes = [answer for answer in known if isinstance(answer, Misconception)]
+    shown = next((m for m in mistakes if m.name == SHOWN.get(assignment)), mistakes[0])
     enrolled = {
         "reference": notebooks["reference"],
         "untouched": notebooks["untouched"],
-        first.name.replace(" ", "-"): notebooks[kill_matrix.label(first)],
+        shown.name.replace(" ", "-"): notebooks[kill_matrix.label(shown)],
     }
     draw = random.Random(f"{SEED} {assignment}")
     for student in STUDENTS:
