@@ -159,9 +159,10 @@ class Unpacker:
             return self.tensor(body)
         if tag in ("l", "u", "slice", "size"):
             items = [self.value(x) for x in _list(body)]
-            if tag == "l":
+            if tag == "l":  # the list itself, not a copy: what is done to it is looked for here
                 self.containers.append(items)
-            return {"l": list, "u": tuple, "slice": _slice, "size": _size}[tag](items)
+                return items
+            return {"u": tuple, "slice": _slice, "size": _size}[tag](items)
         if tag == "d":
             return self._dict(body)
         if tag == "dtype":

@@ -132,6 +132,13 @@ def test_plain_values_arrive_as_they_were(value):
     assert repr(crossed(value)) == repr(value)
 
 
+def test_the_lists_and_dicts_that_arrive_are_those_looked_at_for_changes():
+    unpacker = Unpacker([], [], nothing_else, LIMITS.frame)
+    value = unpacker.value(Packer(nothing_else).value({"a": [1], "b": ([2],)}))
+    value["a"].clear(), value["b"][0].append(3), value.pop("b")
+    assert unpacker.containers == [[], [2, 3], {"a": []}]
+
+
 def test_shapes_dtypes_devices_and_slices_arrive_as_they_were():
     value = (torch.Size([2, 3]), torch.float16, torch.device("cpu"), slice(1, None, 2), (1, (2,)))
     assert crossed(value) == value
