@@ -7,6 +7,7 @@ things apart by colour alone: markers, dashes, hatches and printed numbers say t
 
 from lookback.plots.curves import bars, histograms, lines
 from lookback.plots.figure import COLOURS, Figure
+from lookback.plots.fits import fits
 from lookback.plots.grids import heatmap, heatmaps, mask
 from lookback.plots.shapes import arrows, graph, links
 
@@ -15,6 +16,7 @@ __all__ = [
     "Figure",
     "arrows",
     "bars",
+    "fits",
     "graph",
     "heatmap",
     "heatmaps",
