@@ -1,1 +1,34 @@
-"""Proctor: releases exercises and marks what students hand in; knows nothing of attention."""
+"""Proctor: releases exercises and marks what students hand in; knows nothing of attention.
+
+Student code never shares a process with the tests. A check is ordinary Python: in the student's own
+notebook the names it calls are the student's functions; under proctor the same names are stand-ins,
+and only calls cross, with tensors, numbers and gradients::
+
+    examiner (trusted)                              candidate (walled in), one per submission
+    test cells, hidden tests, the reference         the student's own cells, nothing else
+
+    q, k, v = tensors from a seed nobody knows
+    out = scaled_dot_product_attention(q, k, v) ──► calls the student's function
+    out.sum().backward()                        ◄── results and gradients as raw bytes, checked
+    checks.close(out, reference)                    before they are read; nothing is unpickled
+
+So a student cannot drop assertions, patch the checks, answer with an object that is equal to
+everything, read a hidden test or write a grade: none of it is where that code runs.
+
+What runs where, from the outside in:
+
+- The driver (:mod:`proctor.course`, :mod:`proctor.engine`) finds submissions, gives each to a
+  worker, keeps records (:mod:`proctor.store`), writes the gradebook, feedback and report.
+- A worker (:mod:`proctor.worker`), in a bubblewrap jail where there is one (:mod:`proctor.jail`),
+  takes a submission in (:mod:`proctor.intake`) and marks it (:mod:`proctor.grading`).
+- Its fork server (:mod:`proctor.forkserver`) was split off before the worker was told the exercise.
+  It has torch loaded and forks a candidate in milliseconds, behind the inner wall
+  (:mod:`proctor.walls`).
+- The candidate (:mod:`proctor.candidate`) and the examiner (:mod:`proctor.examiner`) talk over a
+  socket (:mod:`proctor.wire`, :mod:`proctor.values`); each is a :class:`proctor.peer.Peer` of the
+  other, with :mod:`proctor.standins` for what lives on the other side.
+
+Time is CPU time, measured from outside; seeds are an HMAC of the course's secret and the student's
+cells (:mod:`proctor.seeds`); so a grade depends on the submission and the checks, and on nothing
+else.
+"""

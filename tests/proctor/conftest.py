@@ -14,7 +14,7 @@ from proctor.limits import Limits, MiB
 
 HERE = Path(__file__).parent
 SMALL = Limits(
-    cpu=1.0, wall=4.0, overruns=1, memory=384 * MiB, scratch=4 * MiB, file_size=2 * MiB,
+    cpu=0.7, wall=2.0, overruns=1, memory=384 * MiB, scratch=4 * MiB, file_size=2 * MiB,
     open_files=64, processes=24, frame=4 * MiB, head=256 * 1024,
 )  # fmt: skip
 

@@ -68,7 +68,7 @@ def blob(header, data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "dtype",
-    "bool uint8 int32 int64 float16 bfloat16 float32 float64".split(),
+    ["bool", "uint8", "int32", "int64", "float16", "bfloat16", "float32", "float64"],
 )
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 0, 3), (2, 3, 4)])
 def test_a_tensor_arrives_with_its_dtype_shape_and_numbers(dtype, shape):
