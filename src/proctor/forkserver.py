@@ -67,21 +67,31 @@ class ForkServer:
 
         Raises:
             WallError: if a wall could not be put up; no student code has run then.
+            ServerGone: if the server is no more.
         """
         ours, theirs = socket.socketpair()
         asked = Walls(level, self.readable, self.hidden, limits)
         with theirs:
-            _send(self.control, asdict(asked), [theirs.fileno()])
-        answer = _receive(self.control)[0]
+            answer = self._ask(asdict(asked), [theirs.fileno()])
         if "pid" not in answer:
             ours.close()
             raise WallError(answer.get("error", "the candidate did not start"))
         return answer["pid"], ours
 
     def stop(self) -> int:
-        """End the candidate and everything it started; its exit status, as ``waitpid`` has it."""
-        _send(self.control, {})
-        return _receive(self.control)[0]["status"]
+        """End the candidate and everything it started; its exit status, as ``waitpid`` has it.
+
+        Raises:
+            ServerGone: if the server is no more; the candidate has ended with it.
+        """
+        return self._ask({}, [])["status"]
+
+    def _ask(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
+        try:
+            _send(self.control, message, files)
+            return _receive(self.control)[0]
+        except (EOFError, OSError):
+            raise ServerGone("the process that forks candidates has ended") from None
 
     def close(self) -> None:
         """End the server."""
@@ -92,6 +102,10 @@ class ForkServer:
 
 class WallError(Exception):
     """A wall that could not be put up."""
+
+
+class ServerGone(Exception):
+    """The fork server ended; its worker is of no more use."""
 
 
 def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, ...]) -> None:

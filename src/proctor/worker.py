@@ -47,6 +47,8 @@ def main() -> None:
             reply = {"record": record.decode("ascii")}
         except forkserver.WallError as error:
             reply = {"stop": str(error)}
+        except forkserver.ServerGone:
+            return  # the driver starts another worker, which marks this submission
         except Exception as error:  # one submission's record says so; the batch goes on
             reply = {"failed": f"{type(error).__name__}: {error}"[:500]}
         _write(replies, reply)

@@ -20,7 +20,9 @@ HERE = Path(__file__).parent
 DRIVER = """
 import json, sys
 from pathlib import Path
+from proctor import course as running
 from proctor.course import Course, grade, publish
+running.versions = lambda exercise: {"engine": "under test"}
 root = Path(sys.argv[1])
 course = Course(root, root / "submitted")
 outcome = grade(course, "00_mini", jobs=int(sys.argv[2]), isolation=sys.argv[3])
