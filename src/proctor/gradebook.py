@@ -77,7 +77,13 @@ def write(
 
         # nbgrader makes a submission's entries in an order that SQLAlchemy remarks on
         warnings.simplefilter("ignore", SAWarning)
-        with Gradebook(url, course) as gradebook:
+        with Gradebook(url, course) as gradebook, gradebook.engine.begin() as connection:
+            # nbgrader commits after every entry, each time waiting for the disk; here all of them
+            # are one transaction, written whole or not at all
+            gradebook.db.remove()
+            gradebook.db.configure(
+                bind=connection, join_transaction_mode="rollback_only", expire_on_commit=False
+            )
             writer = _Writer(gradebook, exercise)
             writer.assignment()
             for record in records:
@@ -97,6 +103,7 @@ class _Writer:
     def __init__(self, gradebook: Any, exercise: Exercise) -> None:
         self.gradebook, self.exercise = gradebook, exercise
         self.name, self.notebook = exercise.assignment, exercise.assignment.partition("_")[2]
+        self.cells: dict[tuple[str, str], str] = {}  # by kind and name, its id
         self.changed = 0
         self.notes: list[str] = []
 
@@ -117,7 +124,10 @@ class _Writer:
         self._remove_cells(notebook)
         for part in self.exercise.parts:
             self._cell(part, notebook)
-        self.gradebook.db.commit()
+        self.gradebook.db.flush()
+        self.gradebook.db.expire_all()  # collections that cells were added to or removed from
+        cells = [*notebook.grade_cells, *notebook.solution_cells]
+        self.cells = {(type(cell).__name__, cell.name): cell.id for cell in cells}
 
     def _remove_cells(self, notebook: Any) -> None:
         """Remove cells that the exercise has no longer, with their scores."""
@@ -186,7 +196,7 @@ class _Writer:
         notebook = self.gradebook.find_submission_notebook(self.notebook, self.name, student)
         self._scores(record, notebook, student)
         self._comments(record, notebook)
-        self.gradebook.db.commit()
+        self.gradebook.db.flush()
 
     def _timestamp(self, submission: Any, student: str, timestamp: str) -> None:
         if not timestamp:
@@ -201,13 +211,13 @@ class _Writer:
     def _scores(self, record: Record, notebook: Any, student: str) -> None:
         from nbgrader.api import Grade
 
-        grades = {grade.name: grade for grade in notebook.grades}
-        cells = {cell.name: cell for cell in notebook.notebook.grade_cells}
+        grades = {grade.cell_id: grade for grade in notebook.grades}
         stand = 0
         for result in record.checks:
-            grade = grades.get(result.grade_id)
+            cell_id = self.cells["GradeCell", result.grade_id]
+            grade = grades.get(cell_id)
             if grade is None:  # the check is newer than the submission
-                grade = Grade(cell_id=cells[result.grade_id].id, notebook=notebook)
+                grade = Grade(cell_id=cell_id, notebook=notebook)
                 self.gradebook.db.add(grade)
                 self.changed += 1
             by_hand = grade.manual_score is not None
@@ -224,12 +234,12 @@ class _Writer:
         from nbgrader.api import Comment
 
         sources = {cell.grade_id: cell.source.strip() for cell in record.cells}
-        comments = {comment.name: comment for comment in notebook.comments}
-        cells = {cell.name: cell for cell in notebook.notebook.solution_cells}
+        comments = {comment.cell_id: comment for comment in notebook.comments}
         for part in self.exercise.answers:
-            comment = comments.get(part.grade_id)
+            cell_id = self.cells["SolutionCell", part.grade_id]
+            comment = comments.get(cell_id)
             if comment is None:
-                comment = Comment(cell_id=cells[part.grade_id].id, notebook=notebook)
+                comment = Comment(cell_id=cell_id, notebook=notebook)
                 self.gradebook.db.add(comment)
                 self.changed += 1
             untouched = sources.get(part.grade_id, "") in ("", part.released.strip())

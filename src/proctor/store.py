@@ -214,7 +214,8 @@ def course_secret(state: Path) -> bytes:
     if os.name == "posix" and mode & 0o077:
         raise StoreError(
             f"the course's secret {path} is open to other users (mode {mode & 0o777:o}): "
-            f"run chmod 600 {path}, and make a new one if students could read it"
+            f"run chmod 600 {path}, and make a new one if students could read it; where modes "
+            f"are not kept, set {SECRET_VARIABLE} instead"
         )
     return _long_enough(secret, str(path))
 
@@ -295,7 +296,7 @@ def _named_errors(path: Path) -> Iterator[None]:
             else "see that this folder can be written to, and run again"
         )
         said = f"{path} could not be written: {error.strerror or error}; {mend}"
-        raise StoreError(error.errno, said) from None
+        raise StoreError(said) from None
 
 
 def _file_name(name: str, what: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from proctor import database, release
+from proctor import database, gradebook, release
 from proctor.database import GradebookError, check
 from proctor.exercise import Exercise
 from proctor.gradebook import student_id, write
@@ -78,21 +78,21 @@ def dump(url: str) -> list[str]:
 def test_the_scores_are_what_nbgrader_itself_reads(book):
     from nbgrader.api import Gradebook
 
-    with Gradebook(book, COURSE) as gradebook:
-        assignment = gradebook.find_assignment("00_numbers")
+    with Gradebook(book, COURSE) as opened:
+        assignment = opened.find_assignment("00_numbers")
         assert (assignment.max_score, assignment.course_id) == (6, COURSE)
         scores = {s.student.id: s.score for s in assignment.submissions}
         assert scores == {"ada": 6, "bob": 1.5, "eve": 0}
-        bob = gradebook.find_submission_notebook("numbers", "00_numbers", "bob")
+        bob = opened.find_submission_notebook("numbers", "00_numbers", "bob")
         assert bob.failed_tests
         assert not bob.needs_manual_grade
-        ada = gradebook.find_submission("00_numbers", "ada")
+        ada = opened.find_submission("00_numbers", "ada")
         assert ada.timestamp.isoformat() == "2026-03-01T10:00:00"
-        said = gradebook.find_comment("half", "numbers", "00_numbers", "ada")
+        said = opened.find_comment("half", "numbers", "00_numbers", "ada")
         assert said.comment == "No response."
-        assert gradebook.find_comment("double", "numbers", "00_numbers", "ada").comment is None
+        assert opened.find_comment("double", "numbers", "00_numbers", "ada").comment is None
         # what formgrader lists
-        listed = {d["student"]: d for d in gradebook.submission_dicts("00_numbers")}
+        listed = {d["student"]: d for d in opened.submission_dicts("00_numbers")}
         assert {name: d["score"] for name, d in listed.items()} == scores
         assert not listed["ada"]["needs_manual_grade"]
     assert rows(book, "SELECT id FROM course") == [(COURSE,)]
@@ -131,8 +131,8 @@ def test_the_assignment_is_entered_as_nbgraders_release_step_enters_it(book, tmp
     db.close()
     from nbgrader.api import Gradebook
 
-    with Gradebook(other, COURSE) as gradebook:
-        gradebook.add_assignment("00_numbers")
+    with Gradebook(other, COURSE) as opened:
+        opened.add_assignment("00_numbers")
     text = nbformat.writes(release.read_source(CORPUS / "exercise.py"))
     notebook = nbformat.reads(text, as_version=4)
     config = release.course_config(Path(__file__).parents[2], tmp_path)
@@ -160,23 +160,42 @@ def test_a_better_record_changes_one_score(book):
     assert done.changed == 1
     from nbgrader.api import Gradebook
 
-    with Gradebook(book, COURSE) as gradebook:
-        assert gradebook.find_submission("00_numbers", "bob").score == 3.5
-        assert gradebook.find_submission("00_numbers", "ada").score == 6
+    with Gradebook(book, COURSE) as opened:
+        assert opened.find_submission("00_numbers", "bob").score == 3.5
+        assert opened.find_submission("00_numbers", "ada").score == 6
+
+
+def test_a_class_is_written_whole_or_not_at_all(book, monkeypatch):
+    before = dump(book)
+    better = [record("ada", 0, 0, 0, 0), record("zoe", 1, 2, 1, 2)]
+    write_one = gradebook._Writer.record
+
+    def fail_on_zoe(self, each, timestamp):
+        write_one(self, each, timestamp)
+        if each.student == "zoe":
+            raise OSError("the power went out")
+
+    monkeypatch.setattr(gradebook._Writer, "record", fail_on_zoe)
+    with pytest.raises(OSError, match="power"):
+        write(book, COURSE, numbers(), better)
+    assert dump(book) == before
+    monkeypatch.undo()
+    assert write(book, COURSE, numbers(), better).students == 2
+    assert dump(book) != before
 
 
 def test_a_score_given_by_hand_stands_and_is_looked_at_again(book):
     from nbgrader.api import Gradebook
 
-    with Gradebook(book, COURSE) as gradebook:
-        gradebook.find_grade("half__even", "numbers", "00_numbers", "bob").manual_score = 1
-        gradebook.db.commit()
+    with Gradebook(book, COURSE) as opened:
+        opened.find_grade("half__even", "numbers", "00_numbers", "bob").manual_score = 1
+        opened.db.commit()
     done = write(book, COURSE, numbers(), CLASS[:2])
     assert done.changed == 0
     assert done.notes == ("bob: 1 scores given by hand stand",)
     write(book, COURSE, numbers(), [record("bob", 1, 0, 0, 0)])
-    with Gradebook(book, COURSE) as gradebook:
-        grade = gradebook.find_grade("half__even", "numbers", "00_numbers", "bob")
+    with Gradebook(book, COURSE) as opened:
+        grade = opened.find_grade("half__even", "numbers", "00_numbers", "bob")
         assert (grade.score, grade.auto_score, grade.needs_manual_grade) == (1, 0, True)
 
 
@@ -193,19 +212,19 @@ def test_an_exercise_that_changed_is_brought_up_to_date(book):
     write(book, COURSE, changed, [replace(ada, checks=checks)])
     from nbgrader.api import Gradebook
 
-    with Gradebook(book, COURSE) as gradebook:
-        assert gradebook.find_assignment("00_numbers").max_score == 9
-        assert gradebook.find_submission("00_numbers", "ada").score == 8
-        assert gradebook.find_submission("00_numbers", "bob").score == 1.5
+    with Gradebook(book, COURSE) as opened:
+        assert opened.find_assignment("00_numbers").max_score == 9
+        assert opened.find_submission("00_numbers", "ada").score == 8
+        assert opened.find_submission("00_numbers", "bob").score == 1.5
     assert write(book, COURSE, changed, [replace(ada, checks=checks)]).changed == 0
 
 
 def test_a_check_with_scores_by_hand_is_not_removed(book):
     from nbgrader.api import Gradebook
 
-    with Gradebook(book, COURSE) as gradebook:
-        gradebook.find_grade("half__odd", "numbers", "00_numbers", "bob").manual_score = 1
-        gradebook.db.commit()
+    with Gradebook(book, COURSE) as opened:
+        opened.find_grade("half__odd", "numbers", "00_numbers", "bob").manual_score = 1
+        opened.db.commit()
     parts = tuple(part for part in numbers().parts if part.grade_id != "half__odd")
     with pytest.raises(GradebookError, match="no check half__odd any more, but 1 scores"):
         write(book, COURSE, replace(numbers(), parts=parts), [])
