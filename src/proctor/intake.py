@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proctor.exercise import Exercise, Part, checksum, defined_in, lines_of
-from proctor.reading import Bounds, LooseCell, Unreadable, read
+from proctor.kept import DEFAULT, Bounds
+from proctor.reading import LooseCell, Unreadable, read
 from proctor.records import Cell, Note
 
 __all__ = ["Bounds", "Exercise", "Submission", "take_in"]
-DEFAULT = Bounds()
 LIKE = 0.6  # the share of a cell's lines that must be there for it to be recognised
 
 

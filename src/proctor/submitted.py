@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from proctor.reading import Bounds, too_large
+from proctor.kept import DEFAULT, Bounds
+from proctor.reading import too_large
 from proctor.records import Note
 
-DEFAULT = Bounds()
 IGNORED = frozenset({".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX", ".gitkeep", ".gitignore"})
 DEPTH = 3  # folders within a student's folder for an exercise
 ENTRIES = 2000  # files in it

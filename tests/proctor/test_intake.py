@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from proctor import intake, reading, release
 from proctor.exercise import Exercise, checksum
 from proctor.intake import Submission, take_in
+from proctor.kept import Bounds
 from proctor.magics import without_magics
-from proctor.reading import Bounds
 from proctor.submitted import read_file, walk
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -204,6 +204,15 @@ def test_a_huge_attachment_or_image_costs_itself_alone():
     taken = take(book)
     assert marks(taken, numbers()) == [1, 2, 1, 2]
     assert not any(cell.outputs for cell in taken.cells)
+    assert [note.kind for note in taken.notes] == ["long outputs were cut"]
+
+
+def test_of_very_many_saved_outputs_the_first_are_kept():
+    book = right()
+    answer = next(c for c in book["cells"] if c["id"] == "double")
+    answer["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x"}] * 500
+    taken = take(book)
+    assert len(next(c for c in taken.cells if c.grade_id == "double").outputs) == 50
     assert [note.kind for note in taken.notes] == ["long outputs were cut"]
 
 
