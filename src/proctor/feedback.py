@@ -151,7 +151,9 @@ def _task(
         )
         body.append(f'<h3>Passed</h3><ul class="passed small">{items}</ul>')
     if cell is not None and cell.source.strip():
-        body.append(f"<h3>Your answer</h3>{_code(cell, title)}")
+        answer = _code(cell, title)
+        folded = f"<details><summary>Your answer</summary>{answer}</details>"
+        body.append(f"<h3>Your answer</h3>{answer}" if lost else folded)
     body.append("</section>")
     return "".join(body)
 
