@@ -36,7 +36,6 @@ class Candidate(Peer):
     def __init__(self, channel: Channel, limits: Limits) -> None:
         words = {
             "cell": self._serve_cell,
-            "names": self._serve_names,
             "attribute": self._serve_attribute,
             "given": self._serve_given,
             "begin": self._serve_begin,
@@ -85,17 +84,6 @@ class Candidate(Peer):
             if value is not None:
                 print(repr(value))
 
-    def _serve_names(self, served: Served) -> tuple[dict, Packer]:
-        """Those of the names that the student defined, and what they are."""
-        packer = self.packer()
-        names = self.module.__dict__
-        found = {
-            name: packer.value(names[name])
-            for name in of(list, served.head.get("names"))
-            if name in names and not isinstance(names[name], types.ModuleType)
-        }
-        return {"found": found}, packer
-
     def _serve_attribute(self, served: Served) -> tuple[dict, Packer]:
         owner = served.unpacker.value(served.head.get("of"))
         value = getattr(owner, of(str, served.head.get("name")))
@@ -117,13 +105,22 @@ class Candidate(Peer):
         return {}, self.packer()
 
     def _serve_begin(self, served: Served) -> tuple[dict, Packer]:
-        """Before a check: forget what belonged to the last one, and seed every generator."""
+        """Before a check: forget the last one, seed every generator, and say what is defined.
+
+        Of the names that are asked for, those that the student defined, and what they are.
+        """
         self.forget()
         seed = of(int, served.head.get("seed"))
         random.seed(seed)
         if "numpy" in sys.modules:
             sys.modules["numpy"].random.seed(seed % 2**32)
-        return {}, self.packer()
+        packer, names = self.packer(), self.module.__dict__
+        found = {
+            name: packer.value(names[name])
+            for name in of(list, served.head.get("names"))
+            if name in names and not isinstance(names[name], types.ModuleType)
+        }
+        return {"found": found}, packer
 
     def _serve_call(self, served: Served) -> tuple[dict, Packer]:
         settle(served.head)

@@ -168,3 +168,49 @@ def moved(course: Course, outcome: Outcome) -> list[store.Move]:
 def _of(current: dict[str, Record], students: Iterable[str]) -> dict[str, Record]:
     wanted = set(students)
     return {name: record for name, record in current.items() if name in wanted}
+
+
+def mark(
+    root: Path,
+    assignment: str,
+    notebooks: dict[str, str],
+    *,
+    jobs: int = 1,
+    isolation: str | None = None,
+    told: Callable[[str], None] = lambda student: None,
+) -> dict[str, Record]:
+    """Records of notebooks that lie in no folder, as the kill matrix makes them.
+
+    Args:
+        root: holds ``solutions/``; records are kept in its ``_build/proctor``, none counts.
+        assignment: ``NN_name``.
+        notebooks: text by student.
+        jobs: workers side by side.
+        isolation: level; the strongest that this machine offers when left out.
+        told: called with each student as the record is there.
+
+    Raises:
+        ValueError, EngineError, StoreError: as :func:`grade`.
+    """
+    level = doctor.choose(isolation)
+    kept = store.Records(root / "_build" / "proctor" / "records")
+    with Engine(level, jobs) as engine:
+        exercise = Course(root, root).exercise(assignment)
+        secret = store.course_secret(root / "_build" / "proctor")
+        terms = Terms(level, secret, Limits(), versions(exercise))
+        found: dict[str, Record] = {}
+        waiting: dict[str, bytes] = {}
+        for student, text in notebooks.items():
+            data = text.encode("utf-8", "replace")
+            taken = take_in(data, exercise)
+            known = kept.get(assignment, terms.key(exercise, student, taken))
+            if known is None:
+                waiting[student] = data
+            else:
+                found[student] = known
+                told(student)
+        for record in engine.grade(exercise, waiting, terms):
+            kept.put(record)
+            found[record.student] = record
+            told(record.student)
+    return {student: found[student] for student in notebooks}

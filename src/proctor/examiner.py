@@ -10,10 +10,12 @@ from __future__ import annotations
 import ast
 import base64
 import builtins
+import functools
 import os
 import signal
 import socket
 import time
+import types
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -108,13 +110,13 @@ class Examinee(Peer):
         Raises:
             Gone: if the candidate did not survive it.
         """
-        code = compile(source, f"<{label}>", "exec", dont_inherit=True)
+        code, used = _compiled(source, label)
         with self._budget(), seeds.keyed(key, label):
             self.forget()
             try:
-                self.request("begin", self.packer(), seed=seeds.mixed(key, label))
                 namespace = dict(setup) | {"__name__": "check"}
-                namespace.update(self._names(_wanted(source, namespace)))
+                wanted = [n for n in used if n not in namespace and not hasattr(builtins, n)]
+                namespace.update(self._begin(seeds.mixed(key, label), wanted))
                 namespace[seeds.MARK] = lambda lent: self._given(lent, namespace)
                 exec(code, namespace)
             except Exception as error:
@@ -144,13 +146,11 @@ class Examinee(Peer):
         if reply.get("drew") is True:
             torch.rand(1)  # the numbers go on here too; which ones, the candidate does not choose
 
-    def _names(self, wanted: list[str]) -> dict[str, Any]:
-        reply, unpacker = self.request("names", self.packer(), names=wanted)
+    def _begin(self, seed: int, wanted: list[str]) -> dict[str, Any]:
+        """Let the candidate forget the last check; those names that the student defined."""
+        reply, unpacker = self.request("begin", self.packer(), seed=seed, names=wanted)
         found = _guarded(of, dict, reply.get("found"))
-        try:
-            return {name: unpacker.value(found[name]) for name in wanted if name in found}
-        except WireError as error:
-            raise Gone("refused", f"what came back was refused: {error}") from None
+        return {n: _guarded(unpacker.value, found[n]) for n in wanted if n in found}
 
     def _given(self, lent: dict[str, Any], here: dict[str, Any]) -> AbstractContextManager[None]:
         @contextmanager
@@ -220,10 +220,12 @@ def setup_namespace(sources: list[str]) -> dict[str, Any]:
     return namespace
 
 
-def _wanted(source: str, namespace: dict[str, Any]) -> list[str]:
-    """Names that a check uses and does not have from the setup."""
-    used = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
-    return sorted(n for n in used if n not in namespace and not hasattr(builtins, n))
+@functools.cache
+def _compiled(source: str, label: str) -> tuple[types.CodeType, tuple[str, ...]]:
+    """The code of a check, and the names that it uses."""
+    tree = ast.parse(source)
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return compile(tree, f"<{label}>", "exec", dont_inherit=True), tuple(sorted(used))
 
 
 def _verdict(error: Exception) -> Verdict:
