@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 import book
 import exercises
 import grade
@@ -57,9 +55,17 @@ def enrol(assignment: str) -> dict[str, str]:
 
 
 def hand_in() -> Path:
-    """Write the class's submissions as a real class would hand them in; returns the folder."""
+    """Write the class's submissions as a real class would hand them in; returns the folder.
+
+    The class is a course of its own, with the same solutions: its records, feedback and gradebook
+    stay apart from those of real students.
+    """
     submitted = CLASS / "submitted"
     shutil.rmtree(submitted, ignore_errors=True)
+    submitted.mkdir(parents=True)
+    solutions = CLASS / "solutions"
+    if not solutions.exists():
+        solutions.symlink_to(ROOT / "solutions")
     for assignment in release.assignments(ROOT):
         name = release.released_path(ROOT, assignment).name
         for student, text in enrol(assignment).items():
@@ -81,17 +87,13 @@ def main() -> int:
     except book.PageError as error:
         print(f"\nThe book was not built.\n\n{error}", file=sys.stderr)
         return 1
-    console = Console()
-    marks, _ = grade.grade(hand_in(), options.jobs, console)
-    for assignment, students in marks.items():
-        console.print(grade.table(assignment, students))
-    grade.write_csv(CLASS / "grades.csv", marks)
-    console.print(f"""
+    status = grade.grade(CLASS, hand_in(), options.jobs, *grade.trusted())
+    print(f"""
 the book       {html.relative_to(ROOT)}/index.html
 the exercises  exercises/ (make lab opens them; make handout packs them for students)
-the class      {(CLASS / "grades.csv").relative_to(ROOT)}, from {len(marks)} graded exercise(s)
+the class      {CLASS.relative_to(ROOT)}/_build/reports/, and feedback/ beside it
 {time.perf_counter() - start:.0f} seconds""")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

@@ -1,21 +1,14 @@
-"""Plain ``nbgrader autograde``, many submissions at a time, with its verdicts as data.
-
-Each batch is a course folder of its own, so that batches run side by side; what a submission
-earned is kept under the hash of everything that determines it, so that nothing is run twice.
-"""
+"""Plain ``nbgrader autograde``, with its verdicts as data: what the engine's are compared with."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -51,64 +44,22 @@ class Marks:
         """The checks that took points."""
         return {name: c for name, c in self.checks.items() if c.earned < c.points}
 
-    def save(self, path: Path) -> None:
-        """Write whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), "utf-8")
-        partial.replace(path)
 
-    @classmethod
-    def load(cls, path: Path) -> Marks:
-        data = json.loads(path.read_text("utf-8"))
-        return cls({name: Check(**c) for name, c in data["checks"].items()}, data["error"])
-
-
-def autograde(
-    root: Path,
-    assignment: str,
-    submissions: dict[str, str],
-    *,
-    depends: str,
-    jobs: int = 2,
-    told: Callable[[str], None] = lambda student: None,
-) -> dict[str, Marks]:
-    """Mark submissions with plain nbgrader, ``jobs`` batches at a time.
+def autograde(root: Path, assignment: str, submissions: dict[str, str]) -> dict[str, Marks]:
+    """Mark submissions with plain nbgrader, in a course folder of their own.
 
     Args:
         root: the repository.
         assignment: ``NN_name``.
         submissions: notebook text by student.
-        depends: hash of what else determines a mark (the library that the checks call).
-        jobs: processes.
-        told: called with each student as its marks arrive.
 
     Returns:
         Marks by student, in the order given.
+
+    Raises:
+        RuntimeError: if nbgrader stops, with its reason.
     """
     source = release.write_source(root, assignment)
-    store = root / "_build" / "marks"
-    key = {
-        student: store / f"{_digest(assignment, source.read_text('utf-8'), depends, text)}.json"
-        for student, text in submissions.items()
-    }
-    waiting = [student for student in submissions if not key[student].is_file()]
-    batches = [waiting[i : i + 4] for i in range(0, len(waiting), 4)]
-    with ThreadPoolExecutor(jobs) as pool:
-        for batch in pool.map(
-            lambda names: _batch(root, assignment, source, {n: submissions[n] for n in names}),
-            batches,
-        ):
-            for student, marks in batch.items():
-                marks.save(key[student])
-                told(student)
-    return {student: Marks.load(path) for student, path in key.items()}
-
-
-def _batch(
-    root: Path, assignment: str, source: Path, submissions: dict[str, str]
-) -> dict[str, Marks]:
-    """One nbgrader process over a few submissions."""
     with tempfile.TemporaryDirectory(prefix="lookback-grade-") as folder:
         course = Path(folder)
         (course / "solutions" / assignment).mkdir(parents=True)
@@ -152,10 +103,6 @@ def _checks(graded: Path) -> dict[str, Check]:
             message = message or "\n".join(streams) or "the cell was not run"
         found[cell.metadata.nbgrader.grade_id] = Check(earned or 0.0, points, message)
     return found
-
-
-def _digest(*parts: Iterable[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def _main(root: Path, course: Path, assignment: str) -> None:

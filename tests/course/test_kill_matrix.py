@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import grade
 from proctor import kill_matrix, plain, release
-from proctor.answers import Misconception
+from proctor.answers import Misconception, RightAnswer
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSIGNMENTS = release.assignments(ROOT)
@@ -23,10 +22,6 @@ FEWEST = {  # misconceptions, right answers
 pytestmark = pytest.mark.xdist_group("kill_matrix")
 
 
-def mark(assignment: str, notebooks: dict[str, str]) -> dict[str, plain.Marks]:
-    return plain.autograde(ROOT, assignment, notebooks, depends=grade.depends(assignment))
-
-
 @pytest.fixture(scope="module", params=ASSIGNMENTS)
 def assignment(request) -> str:
     return request.param
@@ -35,7 +30,7 @@ def assignment(request) -> str:
 @pytest.fixture(scope="module")
 def matrix(assignment) -> dict[str, dict]:
     """The whole matrix, written to ``_build/kill_matrix.json`` as well."""
-    rows = kill_matrix.matrix(ROOT, assignment, lambda notebooks: mark(assignment, notebooks))
+    rows = kill_matrix.matrix(ROOT, assignment)
     path = ROOT / "_build" / "kill_matrix.json"
     known = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     path.write_text(json.dumps(known | {assignment: rows}, indent=1, ensure_ascii=False), "utf-8")
@@ -45,7 +40,7 @@ def matrix(assignment) -> dict[str, dict]:
 def test_the_reference_earns_everything_and_the_untouched_release_nothing(assignment):
     notebooks = kill_matrix.submissions(ROOT, assignment)
     ends = {name: notebooks[name] for name in ("reference", "untouched")}
-    marks = mark(assignment, ends)
+    marks = kill_matrix.mark(ROOT, assignment, ends)
     assert not marks["reference"].lost()
     assert marks["reference"].earned == marks["untouched"].points > 0
     assert marks["untouched"].earned == 0
@@ -63,11 +58,34 @@ def test_every_right_answer_keeps_every_point(matrix):
     assert not refused, json.dumps(refused, indent=1)
 
 
+def test_plain_nbgrader_gives_honest_work_the_same_points(assignment):
+    honest = honest_work(assignment)
+    ours = kill_matrix.mark(ROOT, assignment, honest)
+    theirs = plain.autograde(ROOT, assignment, honest)
+    for name in honest:
+        assert {check: c.earned for check, c in ours[name].checks.items()} == {
+            check: c.earned for check, c in theirs[name].checks.items()
+        }, name
+
+
+def honest_work(assignment: str) -> dict[str, str]:
+    """Both ends of the scale; one student right in unlike ways, one mistaken throughout."""
+    notebooks = kill_matrix.submissions(ROOT, assignment)
+    known = kill_matrix.known_answers(ROOT, assignment)
+    reference = kill_matrix.reference_answers(ROOT, assignment)
+    released = release.released_path(ROOT, assignment).read_text("utf-8")
+    chosen = {name: notebooks[name] for name in ("reference", "untouched")}
+    for kind in (Misconception, RightAnswer):
+        answers = {a.task: a.source(reference[a.task]) for a in known if isinstance(a, kind)}
+        chosen[kind.__name__] = kill_matrix.submission(released, answers)
+    return chosen
+
+
 def test_the_known_answers_cover_every_task(assignment):
     known = kill_matrix.known_answers(ROOT, assignment)
     wrong = [answer for answer in known if isinstance(answer, Misconception)]
     right = [answer for answer in known if not isinstance(answer, Misconception)]
-    fewest_wrong, fewest_right = FEWEST[assignment]
+    fewest_wrong, fewest_right = FEWEST
     assert len(wrong) >= fewest_wrong
     assert len(right) >= fewest_right
     for task in kill_matrix.reference_answers(ROOT, assignment):
