@@ -297,54 +297,46 @@ def _step(x_t, h, W_ih, W_hh, b_ih=None, b_hh=None):
 
 
 x, h_0 = torch.tensor([[1.0, 0.5], [-0.5, 1.0], [0.25, -1.0]]), torch.tensor([0.5, -0.5])
-weights = (
-    torch.tensor([[0.5, -0.25], [0.25, 1.0]]),
-    torch.tensor([[0.5, 1.0], [-0.75, 0.25]]),
-    torch.tensor([0.25, -0.5]),
-    torch.tensor([0.0, 0.25]),
-)
-
-
-def _run(inputs, h=h_0, weights=weights):
-    states = []
-    for x_t in inputs:
-        h = _step(x_t, h, *weights)
-        states.append(h)
-    return torch.stack(states)
-
-
-expected = _run(x)
+W_ih, W_hh = torch.tensor([[0.5, -0.25], [0.25, 1.0]]), torch.tensor([[0.5, 1.0], [-0.75, 0.25]])
+b_ih, b_hh = torch.tensor([0.25, -0.5]), torch.tensor([0.0, 0.25])
+first, second, third = [0.3584, 0.0], [-0.0707, 0.3419], [0.7313, -0.7814]
+wrong = {
+    "each step starts from h_0; it should start from the state that the last one left": [
+        [0.3584, 0.0], [-0.4621, 0.1244], [0.3584, -0.9338]
+    ],
+    "h_0 is ignored": [[0.5546, 0.4621], [0.4538, 0.3136], [0.8228, -0.8956]],
+    "only the last state is there; all of them are asked for": third,
+    "only the last step is there; all of them are asked for": [third],
+    "h_0 is among the states; they begin after the first step": [
+        [0.5, -0.5], first, second, third
+    ],
+    "every state comes one step late: entry 0 should have read the first input": [
+        [0.5, -0.5], first, second
+    ],
+    "the sequence was read from its end": [[0.35, 0.8016], [-0.7635, 0.1222], [0.3584, -0.9338]],
+    "the sequence was read from its end, and its end stands first": [
+        [0.3584, -0.9338], [-0.7635, 0.1222], [0.35, 0.8016]
+    ],
+    "every step read the first input": [[0.3584, 0.0], [0.6664, 0.2272], [0.8291, 0.057]],
+    "all entries are the last state: was one tensor overwritten and kept three times?": [
+        third, third, third
+    ],
+    "the biases are not handed on": [[0.1244, 0.2449], [-0.1905, 0.6874], [0.7474, -0.553]],
+    "the second bias is not handed on": [[0.3584, -0.2449], [-0.3056, 0.045], [0.4755, -0.8327]],
+    "the axes are (D, T); time comes before the width": [
+        [0.3584, -0.0707, 0.7313], [0.0, 0.3419, -0.7814]
+    ],
+}  # fmt: skip
 with (
     checks.case("T = 3, I = D = 2, and no batch axis", "the loop runs over axis -2, time"),
     checks.given(rnn_step=_step),
 ):
     checks.close(
-        unroll(x, *weights, h_0),
-        expected,
+        unroll(x, W_ih, W_hh, b_ih, b_hh, h_0),
+        torch.tensor([first, second, third]),
         what="the table of states",
-        suspects={
-            "each step starts from h_0; it should start from the state that the last one left": (
-                torch.stack([_step(x_t, h_0, *weights) for x_t in x])
-            ),
-            "h_0 is ignored": _run(x, torch.zeros(2)),
-            "only the last state is there; all of them are asked for": expected[-1],
-            "only the last step is there; all of them are asked for": expected[-1:],
-            "h_0 is among the states; they begin after the first step": torch.cat(
-                [h_0[None], expected]
-            ),
-            "every state comes one step late: entry 0 should have read the first input": torch.cat(
-                [h_0[None], expected[:-1]]
-            ),
-            "the sequence was read from its end": _run(x.flip(0)).flip(0),
-            "the sequence was read from its end, and its end stands first": _run(x.flip(0)),
-            "every step read the first input": _run(x[:1].expand(3, 2)),
-            "all entries are the last state: was one tensor overwritten and kept three times?": (
-                expected[-1:].expand(3, 2)
-            ),
-            "the biases are not handed on": _run(x, weights=weights[:2]),
-            "the second bias is not handed on": _run(x, weights=weights[:3]),
-            "the axes are (D, T); time comes before the width": expected.T,
-        },
+        atol=1e-3,
+        suspects={told: torch.tensor(states) for told, states in wrong.items()},
         hint="h = h_0, then three times h = rnn_step(x[t], h, …), and all three are kept",
     )
 
