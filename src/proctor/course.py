@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proctor import doctor, records, store, submitted
 from proctor.engine import Engine, versions
@@ -13,6 +14,9 @@ from proctor.grading import Terms, unrun
 from proctor.intake import Submission, take_in
 from proctor.limits import Limits
 from proctor.records import Record
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 STATE = ".proctor"
 
@@ -39,16 +43,29 @@ class Course:
         """The grade records."""
         return store.Records(self.state / "records")
 
-    def exercise(self, assignment: str) -> Exercise:
-        """The exercise as the instructor wrote it.
+    def assignments(self) -> list[str]:
+        """Names of all exercises of the course."""
+        from proctor import release
+
+        return release.assignments(self.root)
+
+    def source(self, assignment: str) -> NotebookNode:
+        """The instructor's notebook of an exercise.
 
         Raises:
             ValueError: if there is none of that name, naming those there are.
         """
         from proctor import release
 
-        path = release.source_path(self.root, assignment)
-        return Exercise.read(release.read_source(path), assignment)
+        return release.read_source(release.source_path(self.root, assignment))
+
+    def exercise(self, assignment: str) -> Exercise:
+        """The exercise as the instructor wrote it.
+
+        Raises:
+            ValueError: if there is none of that name, naming those there are.
+        """
+        return Exercise.read(self.source(assignment), assignment)
 
     def report_path(self, assignment: str) -> Path:
         """Where the class report lies."""
@@ -110,7 +127,8 @@ def grade(
         outcome = Outcome(exercise, level)
         waiting: dict[str, bytes] = {}
         notes: dict[str, tuple[records.Note, ...]] = {}
-        found, outcome.odd = submitted.walk(course.submitted, [assignment])
+        found, outcome.odd = submitted.walk(course.submitted, course.assignments())
+        found = [each for each in found if each.assignment == assignment]
         for each in found:
             notes[each.student] = each.notes
             outcome.timestamps[each.student] = each.timestamp()
@@ -137,7 +155,12 @@ def grade(
 
 
 def publish(course: Course, outcome: Outcome, pages: bool = True) -> None:
-    """Let the records of a run count; write feedback and the class report.
+    """Let the records of a run count; write feedback, marked notebooks and the class report.
+
+    Args:
+        course: where things are.
+        outcome: of :func:`grade`.
+        pages: whether to write anything beside the records.
 
     Raises:
         StoreError: if they cannot be written.
@@ -145,12 +168,16 @@ def publish(course: Course, outcome: Outcome, pages: bool = True) -> None:
     course.records.publish(outcome.records.values())
     if not pages:
         return
-    from proctor import feedback, report
+    from proctor import autograded, feedback, report
 
-    for record in outcome.records.values():
-        feedback.write(course.root / "feedback", record, outcome.exercise)
-    page = report.render(outcome.records.values(), outcome.exercise, odd=outcome.odd)
-    store.write_whole(course.report_path(outcome.exercise.assignment), page.encode())
+    exercise = outcome.exercise
+    source = course.source(exercise.assignment)
+    for student, record in outcome.records.items():
+        feedback.write(course.root / "feedback", record, exercise)
+        handed_in = outcome.timestamps.get(student, "")
+        autograded.write(course.root / "autograded", record, source, handed_in)
+    path = course.report_path(exercise.assignment)
+    report.write(path, outcome.records.values(), exercise, odd=outcome.odd)
 
 
 def _known(

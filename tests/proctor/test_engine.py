@@ -1,0 +1,98 @@
+"""Workers and their records: mangled files, a flat memory, and the scores of plain nbgrader."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from proctor import doctor, forkserver, plain, release
+from proctor.engine import Engine
+from proctor.exercise import Exercise
+from proctor.grading import Grader, banned_in
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+INTAKE = HERE / "corpus" / "intake"
+EXPECTED = tomllib.loads((INTAKE / "expected.toml").read_text("utf-8"))
+LEVEL = next((level for level in ("namespaces", "landlock") if level in doctor.offered()), "limits")
+
+
+@pytest.fixture(scope="module")
+def mangled(mini) -> dict[str, tuple[float, ...]]:
+    """Points of each check for every file of the intake corpus."""
+    source = release.read_source(INTAKE / "exercise.py")
+    exercise = Exercise.read(source, "00_numbers")
+    work = {name: (INTAKE / f"{name}.submission").read_bytes() for name in EXPECTED}
+    with Engine(LEVEL, jobs=2) as engine:
+        records = engine.grade(exercise, work, mini.terms(LEVEL))
+        return {r.student: tuple(c.earned for c in r.checks) for r in records}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_mangled_file_earns_what_the_work_in_it_is_worth(mangled, name):
+    wanted = EXPECTED[name].get("points", [0, 0, 0, 0])
+    assert mangled[name] == tuple(wanted), EXPECTED[name]["about"]
+
+
+@pytest.fixture
+def grader(mini) -> Iterator[Grader]:
+    """A grader in this process."""
+    forkserver.warm_up()
+    server = forkserver.ForkServer(banned_in(mini.exercise))
+    yield Grader(mini.exercise, server, mini.terms(LEVEL))
+    server.close()
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.stress
+def test_a_worker_stays_small_and_flat_over_a_thousand_submissions(mini, grader):
+    data = mini.submission()
+    sizes = []
+    for number in range(1000):
+        grader.grade("student", data)
+        if number % 100 == 99:
+            sizes.append(resident())
+    assert max(sizes) < 2**30
+    assert sizes[-1] - sizes[1] < 16 * 2**20, sizes
+
+
+def test_equal_submissions_of_two_students_are_told_apart_and_marked_alike(mini, grader):
+    one, two = (grader.grade(name, mini.submission()) for name in ("one", "two"))
+    assert one.key != two.key
+    assert one.checks == two.checks
+    assert one.to_bytes() == grader.grade("one", mini.submission()).to_bytes()
+
+
+def test_plain_nbgrader_gives_honest_work_the_same_scores(mini, grader, tmp_path):
+    wrong = "def draw(p, n, generator=None):\n    return torch.zeros(n).long()\n"
+    work = {
+        "right": mini.submission(),
+        "wrong": mini.submission({"draw": wrong}),
+        "nothing": mini.submission({p.grade_id: p.released for p in mini.exercise.answers}),
+    }
+    (tmp_path / "solutions" / "00_mini").mkdir(parents=True)
+    nbformat.write(mini.source, tmp_path / "solutions" / "00_mini" / "mini.ipynb")
+    for student, data in work.items():
+        folder = tmp_path / "submitted" / student / "00_mini"
+        folder.mkdir(parents=True)
+        (folder / "mini.ipynb").write_bytes(data)
+    subprocess.run(
+        [sys.executable, "-m", "proctor.plain", str(ROOT), str(tmp_path), "00_mini"],
+        check=True, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    for student, data in work.items():
+        graded = tmp_path / "autograded" / student / "00_mini" / "mini.ipynb"
+        theirs = {name: c.earned for name, c in plain._checks(graded).items()}
+        ours = {c.grade_id: c.earned for c in grader.grade(student, data).checks}
+        assert ours == theirs, student
