@@ -15,6 +15,7 @@ ASSIGNMENTS = release.assignments(ROOT)
 FEWEST = {  # misconceptions, right answers
     "01_rnn_limits": (31, 21),
     "02_vanishing_gradients": (31, 21),
+    "04_bahdanau_luong": (31, 21),
     "05_self_attention": (40, 21),
 }
 
