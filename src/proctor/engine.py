@@ -14,12 +14,13 @@ import os
 import selectors
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from proctor import bans, jail, worker
 from proctor.exercise import Exercise
@@ -38,6 +39,8 @@ class EngineError(RuntimeError):
 @dataclass
 class _Worker:
     process: subprocess.Popen
+    said: IO[bytes]
+    ready: bool = False
     student: str | None = None
     since: float = 0.0
     received: bytes = b""
@@ -84,37 +87,48 @@ class Engine:
         self._brief(exercise, terms)
         waiting = deque(submissions)
         tried: dict[str, int] = {}
-        idle_deaths = 0
+        unborn = 0
         patience = self._patience(exercise, terms)
         while waiting or any(w.student is not None for w in self.workers):
             for each in [*self.workers]:
                 if each.student is None and waiting:
                     self._give(each, waiting.popleft(), submissions)
             for each, reply in self._replies(patience):
+                if reply == {"ready": True}:
+                    each.ready, unborn = True, 0
+                    continue
                 student, each.student = each.student, None
-                if reply is None:
-                    self._stop(each)
-                    self._start()
-                    if student is None:
-                        idle_deaths += 1
-                        if idle_deaths > ATTEMPTS * self.jobs:
-                            raise EngineError(self._why_none())
-                        continue
+                if reply is not None:
+                    yield self._record(exercise, student, submissions, terms, reply)
+                    continue
+                said = self._stop(each)
+                self._start()
+                if not each.ready:
+                    unborn += 1
+                    if unborn > ATTEMPTS:
+                        raise EngineError(f"no worker starts at level {self.level}: {said}")
+                elif student is not None:
                     tried[student] = tried.get(student, 0) + 1
-                    if tried[student] < ATTEMPTS:
-                        waiting.append(student)
-                        continue
+                if student is not None and tried.get(student, 0) < ATTEMPTS:
+                    waiting.append(student)
+                elif student is not None:
                     reason = f"grading stopped {ATTEMPTS} times on this submission"
                     yield self._given_up(exercise, student, submissions[student], terms, reason)
-                elif "stop" in reply:
-                    raise EngineError(
-                        f"a wall could not be put up ({reply['stop']}): run `proctor doctor`"
-                    )
-                elif "failed" in reply:
-                    reason = f"the grader failed on this submission ({reply['failed']})"
-                    yield self._given_up(exercise, student, submissions[student], terms, reason)
-                else:
-                    yield Record.from_bytes(reply["record"].encode("ascii"))
+
+    def _record(
+        self,
+        exercise: Exercise,
+        student: str,
+        submissions: Mapping[str, bytes],
+        terms: Terms,
+        reply: dict[str, Any],
+    ) -> Record:
+        if "stop" in reply:
+            raise EngineError(f"a wall could not be put up ({reply['stop']}): run `proctor doctor`")
+        if "failed" in reply:
+            reason = f"the grader failed on this submission ({reply['failed']})"
+            return self._given_up(exercise, student, submissions[student], terms, reason)
+        return Record.from_bytes(reply["record"].encode("ascii"))
 
     def _brief(self, exercise: Exercise, terms: Terms) -> None:
         banned = banned_in(exercise)
@@ -129,16 +143,17 @@ class Engine:
             self._greet(each)
 
     def _start(self) -> None:
+        said = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed where the worker is stopped)
         process = subprocess.Popen(
             jail.worker_command(self.level),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=said,
             env=jail.environment(),
             cwd="/",
         )
         os.set_blocking(process.stdout.fileno(), False)
-        started = _Worker(process)
+        started = _Worker(process, said)
         self.workers.append(started)
         self._selector.register(process.stdout, selectors.EVENT_READ, started)
         self._greet(started)
@@ -174,7 +189,8 @@ class Engine:
             if each.student is not None and now - each.since > patience:
                 each.process.kill()
 
-    def _stop(self, each: _Worker) -> None:
+    def _stop(self, each: _Worker) -> str:
+        """End a worker; the last line of what it complained about."""
         self.workers.remove(each)
         with contextlib.suppress(KeyError):
             self._selector.unregister(each.process.stdout)
@@ -183,6 +199,10 @@ class Engine:
         each.process.kill()
         each.process.wait()
         each.process.stdout.close()
+        with each.said:
+            each.said.seek(0)
+            lines = each.said.read(10**6).decode("utf-8", "replace").strip().splitlines()
+        return lines[-1][:300] if lines else "it gave no reason; run `proctor doctor`"
 
     def _patience(self, exercise: Exercise, terms: Terms) -> float:
         """Longer than any submission may take by its own budgets."""
@@ -194,17 +214,6 @@ class Engine:
     ) -> Record:
         taken = replace(take_in(data, exercise), reason=reason)
         return unrun(exercise, student, terms, taken, "crashed")
-
-    def _why_none(self) -> str:
-        run = subprocess.run(
-            jail.worker_command(self.level),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=jail.environment(),
-            cwd="/",
-        )
-        said = run.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no reason"]
-        return f"no worker starts at level {self.level} ({said[0]}): run `proctor doctor`"
 
 
 def versions(exercise: Exercise) -> dict[str, str]:

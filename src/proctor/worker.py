@@ -40,6 +40,7 @@ def main() -> None:
     server = forkserver.ForkServer(**names)
     private = _read(requests)
     grader = private and Grader(exercise_of(private["exercise"]), server, terms_of(private))
+    _write(replies, {"ready": True})
     while (request := _read(requests)) is not None:
         data = base64.b64decode(request["data"])
         try:

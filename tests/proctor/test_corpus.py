@@ -22,8 +22,8 @@ CASES = {
     for p in sorted((Path(__file__).parent / "corpus").glob("*.toml"))
 }
 LEVELS = ("jail", "namespaces", "landlock")
-# What Landlock alone cannot give: at this level these earn something else than they should.
-BEYOND = {"landlock": {}}
+# What the corpus writes where it can; none of it may be seen from outside.
+WRITTEN = ("owned", "weights.pt", "torch.py", "sitecustomize.py", "here", "0")
 
 
 def descendants() -> set[int]:
@@ -37,9 +37,10 @@ def descendants() -> set[int]:
     return found
 
 
-def scratch_files() -> set[str]:
-    """Files in the folders that every process may write to."""
-    return {str(p) for folder in ("/tmp", "/dev/shm", "/var/tmp") for p in Path(folder).glob("*")}
+def written() -> set[str]:
+    """Files of the corpus in the folders that every process may write to."""
+    places = [Path(folder) / name for folder in ("/tmp", "/dev/shm") for name in WRITTEN]
+    return {str(place) for place in places if place.exists()}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def marked(mini) -> Callable[[str], dict[str, Record]]:
         if level not in doctor.offered():
             pytest.skip(f"this machine does not offer the level {level}")
         if level not in made:
-            processes = descendants()
+            processes, files = descendants(), written()
             work = {
                 name: mini.submission(case.get("answers"), case.get("own"))
                 for name, case in CASES.items()
@@ -60,6 +61,7 @@ def marked(mini) -> Callable[[str], dict[str, Record]]:
                 terms = mini.terms(level)
                 made[level] = {r.student: r for r in engine.grade(mini.exercise, work, terms)}
             assert descendants() <= processes, "a process was left behind"
+            assert written() <= files, "a file was written outside of the scratch folder"
         return made[level]
 
     return at
@@ -76,11 +78,6 @@ def test_the_corpus_is_large_enough():
 def test_every_question_gets_the_grade_it_deserves(marked, level, name):
     record = marked(level)[name]
     earned = {task: sum(c.earned for c in checks) for task, checks in record.tasks().items()}
-    wanted = CASES[name]["earned"] | BEYOND.get(level, {}).get(name, {})
+    wanted = CASES[name]["earned"]
     told = "\n".join(f"{c.grade_id}: {c.outcome} {c.message[:200]}" for c in record.checks)
     assert earned == wanted, f"{CASES[name]['says']}\n{told}\n{record.integrity}"
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/ns"), reason="needs Linux")
-def test_nothing_of_the_examiner_is_written_outside():
-    assert not os.path.exists("/tmp/owned"), "what came back was unpickled"

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
 import pytest
 
 from proctor import doctor, forkserver, plain, release
-from proctor.engine import Engine
+from proctor.engine import Engine, EngineError
 from proctor.exercise import Exercise
 from proctor.grading import Grader, banned_in
 
@@ -65,6 +66,34 @@ def test_a_worker_stays_small_and_flat_over_a_thousand_submissions(mini, grader)
             sizes.append(resident())
     assert max(sizes) < 2**30
     assert sizes[-1] - sizes[1] < 16 * 2**20, sizes
+
+
+def test_an_exercise_whose_setup_fails_stops_with_the_reason(mini):
+    locked = replace(mini.exercise.locked[0], source="import torch\nraise OSError('no such data')")
+    broken = replace(mini.exercise, parts=(locked, *mini.exercise.parts[1:]))
+    with (
+        Engine("limits", jobs=1) as engine,
+        pytest.raises(EngineError, match="no worker starts at level limits: OSError: no such data"),
+    ):
+        list(engine.grade(broken, {"ann": mini.submission()}, mini.terms("limits")))
+
+
+def test_a_submission_that_stops_every_worker_gets_a_record_and_ends_no_batch(mini):
+    class Frail(Engine):
+        def _give(self, each, student, submissions):
+            super()._give(each, student, submissions)
+            if student == "eve":
+                while not each.ready:
+                    for other, reply in self._replies(60.0):
+                        other.ready |= reply == {"ready": True}
+                each.process.kill()
+
+    work = {"eve": mini.submission(), "ann": mini.submission()}
+    with Frail("limits", jobs=1) as engine:
+        found = {r.student: r for r in engine.grade(mini.exercise, work, mini.terms("limits"))}
+    assert found["ann"].earned == 10
+    assert found["eve"].earned == 0
+    assert "stopped 3 times" in found["eve"].reason
 
 
 def test_equal_submissions_of_two_students_are_told_apart_and_marked_alike(mini, grader):

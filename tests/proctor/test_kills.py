@@ -163,8 +163,21 @@ def test_kills_at_random_moments_change_no_grade(mini, tmp_path, undisturbed, se
     disturb(make_course(tmp_path, mini, STUDENTS), which, seed, undisturbed)
 
 
-@pytest.mark.parametrize("jobs", [1, 4])
+@pytest.mark.parametrize("jobs", [1, pytest.param(8, marks=pytest.mark.stress)])
 def test_grades_are_the_same_whatever_the_number_of_workers(mini, tmp_path, undisturbed, jobs):
     root = make_course(tmp_path, mini, STUDENTS)
     finish(start(root, jobs))
+    assert records(root) == undisturbed
+
+
+@pytest.mark.stress
+def test_grades_are_the_same_on_a_busy_machine(mini, tmp_path, undisturbed):
+    root = make_course(tmp_path, mini, STUDENTS)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    try:
+        finish(start(root))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
     assert records(root) == undisturbed
