@@ -114,6 +114,7 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
         libc.die_with_parent()
         libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
+    _close_all_but(control.fileno())  # the worker's own pipes are none of its business
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -203,10 +204,7 @@ def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
             os.write(tell, f"pid {pid}\n".encode())
         walls.close_in(wanted)
         os.write(tell, b"ready\n")
-        for number in os.sched_getaffinity(0) and range(3, 256):
-            if number != wire:
-                with contextlib.suppress(OSError):
-                    os.close(number)
+        _close_all_but(wire)
         candidate.main(Channel(socket.socket(fileno=wire), wanted.limits), wanted.limits)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -249,6 +247,11 @@ def _end_orphans() -> None:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _close_all_but(kept: int) -> None:
+    os.closerange(3, kept)
+    os.closerange(kept + 1, 2**16)
 
 
 def _line(pipe: int) -> str:

@@ -24,8 +24,7 @@ def main() -> None:
     if libc.LINUX:
         libc.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
+    incoming, replies = os.dup(0), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0), os.dup2(nothing, 1)
 
@@ -33,11 +32,13 @@ def main() -> None:
     from proctor.grading import Grader
 
     forkserver.warm_up()
-    public = _read(requests)
+    # without a buffer: what follows must not be in memory yet when the fork server splits off
+    public = json.loads(_line(incoming) or "null")
     if public is None:
         return
     names = {k: tuple(public[k]) for k in ("banned", "preload", "readable")}
     server = forkserver.ForkServer(**names)
+    requests = os.fdopen(incoming, "rb")
     private = _read(requests)
     grader = private and Grader(exercise_of(private["exercise"]), server, terms_of(private))
     _write(replies, {"ready": True})
@@ -90,6 +91,14 @@ def terms_of(private: dict[str, Any]) -> Any:
     terms = dict(private["terms"])
     limits = Limits(**terms.pop("limits"))
     return Terms(**terms | {"secret": bytes.fromhex(terms["secret"]), "limits": limits})
+
+
+def _line(file: int) -> bytes:
+    """One line, and not a byte of what comes after it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(file, 1)):
+        line += byte
+    return line
 
 
 def _read(stream: BinaryIO) -> dict[str, Any] | None:
