@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -149,6 +150,7 @@ class Engine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
+            start_new_session=True,
             env=jail.environment(),
             cwd="/",
         )
@@ -196,7 +198,9 @@ class Engine:
             self._selector.unregister(each.process.stdout)
         with contextlib.suppress(OSError):
             each.process.stdin.close()
-        each.process.kill()
+        # the whole group: bubblewrap's second process is not yet tied to its first when it starts
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(each.process.pid, signal.SIGKILL)
         each.process.wait()
         each.process.stdout.close()
         with each.said:

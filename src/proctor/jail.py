@@ -58,12 +58,10 @@ def command() -> list[str]:
 
 
 def library_path() -> list[str]:
-    """Folders that this process imports from, beside the interpreter's own."""
-    inside = tuple(f"{p}{os.sep}" for p in (sys.prefix, sys.base_prefix))
+    """The folder that holds proctor, and beside it the libraries of the course.
+
+    Nothing else of where the driver imports from: that may be the course itself, answers and all.
+    """
     here = str(Path(__file__).resolve().parent.parent)
-    folders = [here, *(os.path.realpath(p) for p in sys.path if p)]
-    return [
-        folder
-        for folder in dict.fromkeys(folders)
-        if os.path.isdir(folder) and not f"{folder}{os.sep}".startswith(inside)
-    ]
+    inside = tuple(f"{p}{os.sep}" for p in (sys.prefix, sys.base_prefix))
+    return [] if f"{here}{os.sep}".startswith(inside) else [here]

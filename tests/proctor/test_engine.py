@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from proctor import doctor, forkserver, plain, release
+from proctor import doctor, forkserver, jail, plain, release
 from proctor.engine import Engine, EngineError
 from proctor.exercise import Exercise
 from proctor.grading import Grader, banned_in
@@ -94,6 +95,32 @@ def test_a_submission_that_stops_every_worker_gets_a_record_and_ends_no_batch(mi
     assert found["ann"].earned == 10
     assert found["eve"].earned == 0
     assert "stopped 3 times" in found["eve"].reason
+
+
+@pytest.mark.parametrize("level", ["jail", "namespaces"])
+def test_an_engine_that_is_stopped_at_once_leaves_no_process(level):
+    if level not in doctor.offered():
+        pytest.skip(f"this machine does not offer the level {level}")
+    for pause in (0.0, 0.003, 0.01, 0.03):
+        with Engine(level, jobs=2) as engine:
+            groups = [each.process.pid for each in engine.workers]
+            time.sleep(pause)
+        for group in groups:
+            with pytest.raises(ProcessLookupError):
+                still_there(group)
+
+
+def still_there(group: int) -> None:
+    """Ask for a process group until it is gone, or for two seconds."""
+    for _ in range(40):
+        os.killpg(group, 0)
+        time.sleep(0.05)
+
+
+def test_a_jail_shows_nothing_of_the_course():
+    shown = [Path(path) for path in jail.library_path()]
+    assert all((path / "proctor").is_dir() for path in shown)
+    assert not any(path == ROOT or (path / "solutions").exists() for path in shown)
 
 
 def test_equal_submissions_of_two_students_are_told_apart_and_marked_alike(mini, grader):
