@@ -22,6 +22,8 @@ CASES = {
     for p in sorted((Path(__file__).parent / "corpus").glob("*.toml"))
 }
 LEVELS = ("jail", "namespaces", "landlock")
+# one worker marks it, once a level
+pytestmark = pytest.mark.xdist_group("corpus")
 # What the corpus writes where it can; none of it may be seen from outside.
 WRITTEN = ("owned", "weights.pt", "torch.py", "sitecustomize.py", "here", "0")
 
