@@ -1,8 +1,8 @@
 """Proctor against plain ``nbgrader autograde`` on the same submissions, one after the other.
 
-Writes ``benchmarks/results/grading.json``: submissions per second of both from start to end (loading
-torch and writing the gradebook counted), their CPU seconds for each submission, scores compared one
-by one, and where proctor's time goes. nbgrader takes about four seconds a submission.
+Writes ``benchmarks/results/grading.json``: submissions per second of both from start to end
+(loading torch and writing the gradebook counted), their CPU seconds for each submission, scores
+compared one by one, and where proctor's time goes. nbgrader takes about four seconds a submission.
 
     OMP_NUM_THREADS=1 python benchmarks/grading.py --count 40 --jobs 2
 """
