@@ -101,8 +101,16 @@ def make_release(root: Path, assignment: str) -> str:
     """The released notebook as text, made by nbgrader's own release step in a scratch course.
 
     Raises:
-        ReleaseError: if nbgrader refuses the source, with its reason.
+        ReleaseError: if a check breaks the contract of the engine, with its line and the reason, or
+            nbgrader refuses the source, with its reason.
     """
+    from proctor import contract
+    from proctor.exercise import Exercise
+
+    path = source_path(root, assignment)
+    broken = contract.breaches(Exercise.read(read_source(path), assignment))
+    if broken:
+        raise ReleaseError("\n".join(f"{path.name}: {breach}" for breach in broken))
     source = write_source(root, assignment)
     with scratch_course(root, assignment, source) as (course, api):
         _quietly(api.generate_assignment, assignment, create=True, force=True)

@@ -182,6 +182,14 @@ def test_a_source_that_cannot_be_released_says_where_and_why(mini, change, messa
         release.read_source(source)
 
 
+def test_a_check_that_breaks_the_contract_is_refused_with_its_line(mini):
+    source = mini / "solutions" / "90_mini" / "mini.py"
+    peeking = "import inspect\nassert inspect.getsource(double)"
+    source.write_text(MINI.replace('assert double(2) == 4, "is it twice the number?"', peeking))
+    with pytest.raises(release.ReleaseError, match=r"double__two, line \d"):
+        release.make_release(mini, "90_mini")
+
+
 def test_an_unknown_exercise_is_named_with_the_known_ones(mini):
     with pytest.raises(release.ReleaseError, match="the exercises here are: 90_mini"):
         release.source_path(mini, "91_maxi")
