@@ -167,6 +167,30 @@ def test_multi_head_attention_equals_its_torch_twin(
         torch.testing.assert_close(g, w, **tolerance(dtype), msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize(("dtype", "share"), [(torch.bfloat16, 2e-2), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("kind", ["none", "causal", "padding", "window", "empty"])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_multi_head_attention_at_low_precision_stays_near_its_twin_in_float64(
+    device, kernel, kind, dtype, share
+):
+    ours = MultiHeadAttention(16, 4, kernel=kernel).to(device, dtype)
+    exact = nn.MultiheadAttention(16, 4, batch_first=True).to(device, torch.float64)
+    exact.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 5, 16, device=device, dtype=dtype, requires_grad=True)
+    source = torch.randn(3, 7, 16, device=device, dtype=dtype)
+    mask = some_mask(kind, 3, 5, 7, device)
+    their_mask = None if mask is None else ~mask.expand(3, 5, 7).repeat_interleave(4, 0)
+    wide = x.detach().double().requires_grad_()
+
+    mine = ours(x, source, mask)
+    memory = source.double()
+    expected, _ = exact(wide, memory, memory, attn_mask=their_mask, need_weights=False)
+    grads = torch.autograd.grad(mine.double().square().sum(), [x, *ours.parameters()])
+    wanted = torch.autograd.grad(expected.square().sum(), [wide, *exact.parameters()])
+    for got, want in zip([mine, *grads], [expected, *wanted], strict=True):
+        assert (got.double() - want).norm() <= share * (want.norm() + 1e-3)
+
+
 def test_self_attention_is_cross_attention_with_oneself():
     layer = MultiHeadAttention(8, 4)
     x = torch.randn(2, 6, 8)
