@@ -46,6 +46,8 @@ def command() -> list[str]:
     options += ["--unshare-ipc", "--unshare-uts", "--hostname", "proctor"]
     if os.geteuid() != 0:  # root keeps its own user namespace, to choose who a candidate is
         options.append("--unshare-user")
+    # first, so that what is bound below it (a course that lies in /tmp) is not covered
+    options += ["--tmpfs", "/tmp"]
     for path in walls.interpreter():
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]
@@ -53,7 +55,7 @@ def command() -> list[str]:
             options += ["--ro-bind", path, path]
     for path in library_path():
         options += ["--ro-bind", path, path]
-    options += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    options += ["--proc", "/proc", "--dev", "/dev", "--chdir", "/tmp"]
     return [bwrap, *options]
 
 

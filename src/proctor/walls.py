@@ -30,7 +30,9 @@ DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache")
 NOBODY = 65534  # who a candidate of root is outside its namespace
 STUDENT = 1000  # who every candidate is inside
-SCRATCH = "/tmp"
+# The scratch folder covers what it is mounted on: not /tmp where the interpreter or the course is.
+IN_TMP = any(path.startswith("/tmp/") for path in (sys.prefix, __file__))
+SCRATCH = "/scratch" if IN_TMP else "/tmp"
 
 
 @dataclass(frozen=True)
