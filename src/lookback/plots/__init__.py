@@ -9,6 +9,7 @@ from lookback.plots.curves import bars, histograms, lines
 from lookback.plots.figure import COLOURS, Figure
 from lookback.plots.fits import fits
 from lookback.plots.grids import heatmap, heatmaps, mask
+from lookback.plots.rooflines import roofline
 from lookback.plots.shapes import arrows, graph, links
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "lines",
     "links",
     "mask",
+    "roofline",
 ]
