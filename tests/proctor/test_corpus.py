@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import processes
 from proctor import doctor
 from proctor.engine import Engine
 from proctor.records import Record
@@ -26,17 +27,6 @@ LEVELS = ("jail", "namespaces", "landlock")
 pytestmark = pytest.mark.xdist_group("corpus")
 # What the corpus writes where it can; none of it may be seen from outside.
 WRITTEN = ("owned", "weights.pt", "torch.py", "sitecustomize.py", "here", "0")
-
-
-def descendants() -> set[int]:
-    """Processes below this one."""
-    found, queue = set(), [os.getpid()]
-    while queue:
-        for task in Path(f"/proc/{queue.pop()}/task").glob("*/children"):
-            below = {int(pid) for pid in task.read_text().split()} - found
-            found |= below
-            queue += below
-    return found
 
 
 def written() -> set[str]:
@@ -54,7 +44,7 @@ def marked(mini) -> Callable[[str], dict[str, Record]]:
         if level not in doctor.offered():
             pytest.skip(f"this machine does not offer the level {level}")
         if level not in made:
-            processes, files = descendants(), written()
+            before, files = set(processes.below(os.getpid())), written()
             work = {
                 name: mini.submission(case.get("answers"), case.get("own"))
                 for name, case in CASES.items()
@@ -62,7 +52,8 @@ def marked(mini) -> Callable[[str], dict[str, Record]]:
             with Engine(level, jobs=2) as engine:
                 terms = mini.terms(level)
                 made[level] = {r.student: r for r in engine.grade(mini.exercise, work, terms)}
-            assert descendants() <= processes, "a process was left behind"
+            left = set(processes.below(os.getpid())) - before
+            assert processes.gone(left), f"processes were left behind: {left}"
             assert written() <= files, "a file was written outside of the scratch folder"
         return made[level]
 

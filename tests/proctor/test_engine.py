@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+import processes
 from proctor import doctor, forkserver, jail, plain, release
 from proctor.engine import Engine, EngineError
 from proctor.exercise import Exercise
@@ -106,15 +107,7 @@ def test_an_engine_that_is_stopped_at_once_leaves_no_process(level):
             groups = [each.process.pid for each in engine.workers]
             time.sleep(pause)
         for group in groups:
-            with pytest.raises(ProcessLookupError):
-                still_there(group)
-
-
-def still_there(group: int) -> None:
-    """Ask for a process group until it is gone, or for two seconds."""
-    for _ in range(40):
-        os.killpg(group, 0)
-        time.sleep(0.05)
+            assert processes.group_gone(group), processes.in_group(group)
 
 
 def test_a_jail_shows_nothing_of_the_course():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import processes
 from proctor import doctor
 
 HERE = Path(__file__).parent
@@ -78,39 +79,15 @@ def records(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
-def children(pid: int) -> list[int]:
-    """Processes that a process has started."""
-    try:
-        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
-        return [int(p) for task in tasks for p in task.read_text().split()]
-    except OSError:
-        return []
-
-
-def below(pid: int) -> list[int]:
-    """All processes below one."""
-    direct = children(pid)
-    return [*direct, *(q for p in direct for q in below(p))]
-
-
 def victim(driver: int, which: str) -> int | None:
     """The driver, a worker, or a worker's fork server."""
     if which == "driver":
         return driver
-    workers = children(driver)
+    workers = processes.children(driver)
     if which == "worker" or not workers:
         return random.choice(workers) if workers else None
-    servers = [s for w in workers for s in children(w)]
+    servers = [s for w in workers for s in processes.children(w)]
     return random.choice(servers) if servers else None
-
-
-def gone(pids: list[int]) -> bool:
-    """Whether none of the processes is left, waiting a little for the kernel."""
-    for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -134,13 +111,13 @@ def disturb(root: Path, which: str, seed: int, kept: dict[str, bytes]) -> None:
     while len(records(root)) < target and driver.poll() is None:
         time.sleep(0.01)
     time.sleep(random.random() * 0.1)
-    everything = below(driver.pid)
+    everything = processes.below(driver.pid)
     chosen = victim(driver.pid, which)
     if chosen is not None:
         os.kill(chosen, signal.SIGKILL)
     if which == "driver":
         driver.communicate()
-        assert gone(everything), "killing the driver left a process behind"
+        assert processes.gone(everything), "killing the driver left a process behind"
         before = records(root)
         found = finish(start(root))
         assert len(found["fresh"]) == STUDENTS - len(before), "a submission was graded twice"
