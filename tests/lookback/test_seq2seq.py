@@ -261,6 +261,37 @@ def test_shifting_right_puts_bos_first_and_drops_the_last_token():
     assert target.tolist() == [[5, 6, 7], [8, 2, 0]]
 
 
+@pytest.mark.parametrize("attention", [None, "additive", "general"])
+def test_a_tied_model_has_one_matrix_for_both_languages_and_the_output(attention):
+    tied = model(attention=attention, embedding=H, tied=True).double().eval()
+    (shared,) = {
+        id(p) for name, p in tied.named_parameters(remove_duplicate=False) if "emb" in name
+    }
+    assert id(tied.decoder.W_s.weight) == shared
+    # an untied twin with scaled copies of that matrix is the same function
+    twin = model(attention=attention, embedding=H).double().eval()
+    state = tied.state_dict()
+    for name in ("encoder.embedding.weight", "decoder.embedding.weight"):
+        state[name] = state[name] * H**0.5
+    twin.load_state_dict(state)
+    source, target = batch()
+    wanted, found = twin(source, target, LENGTHS)[0], tied(source, target, LENGTHS)[0]
+    torch.testing.assert_close(found, wanted)
+    cotangent = torch.randn_like(found)
+    found.backward(cotangent), wanted.backward(cotangent)
+    parts = [twin.encoder.embedding, twin.decoder.embedding]
+    whole = twin.decoder.W_s.weight.grad + sum(part.weight.grad for part in parts) * H**0.5
+    torch.testing.assert_close(tied.decoder.W_s.weight.grad, whole)
+
+
+def test_tied_weights_start_at_a_scale_that_suits_both_of_their_uses():
+    torch.manual_seed(0)
+    big = Seq2Seq(500, 500, embedding=64, hidden=64, tied=True)
+    weight = big.decoder.embedding.weight
+    assert float(weight.std()) == pytest.approx(1 / 8, rel=0.05)
+    assert float((weight[:9] * big.encoder.scale).std()) == pytest.approx(1, rel=0.15)
+
+
 SOURCE = torch.zeros(2, 4, dtype=torch.int64)
 
 
@@ -279,6 +310,9 @@ SOURCE = torch.zeros(2, 4, dtype=torch.int64)
         (lambda: Seq2Seq(V, V, attention="soft"), "unknown attention 'soft'"),
         (lambda: Seq2Seq(V, V, attention="dot", order="both"), "unknown order 'both'"),
         (lambda: Seq2Seq(V, V, context="never"), "unknown context 'never'"),
+        (lambda: Seq2Seq(V, V, embedding=5, hidden=6, tied=True), "one width, got 5 and 6"),
+        (lambda: Seq2Seq(V, 8, hidden=32, tied=True), "one vocabulary .* got 9 and 8"),
+        (lambda: Seq2Seq(None, V, input_width=3, hidden=32, tied=True), "got None and 9"),
         (lambda: Seq2Seq(V, V, input_feeding=True), "got attention None"),
         (lambda: Seq2Seq(V, V, attention="additive", input_feeding=True), "order 'bahdanau'"),
         (lambda: model()(SOURCE.float(), SOURCE), "must be integers, got torch.float32"),

@@ -417,6 +417,28 @@ def test_the_token_loss_sums_over_real_targets_only():
     assert narrow.dtype == torch.float32
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_a_smoothed_token_loss_is_the_cross_entropy_with_a_smoothed_target(smoothing):
+    logits = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 5, (3, 4))
+    targets[1, 2:] = PADDING
+    real = targets != PADDING
+    asked = torch.full((10, 5), smoothing / 5, dtype=torch.float64)
+    asked[torch.arange(10), targets[real]] += 1 - smoothing
+    wanted = -(asked * logits[real].log_softmax(-1)).sum()
+    summed, count = token_loss(logits, targets, smoothing=smoothing)
+    torch.testing.assert_close(summed, wanted)
+    assert count == 10
+    found, expected = (torch.autograd.grad(x, logits)[0] for x in (summed, wanted))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1])
+def test_a_share_of_smoothing_outside_0_to_1_is_refused(smoothing):
+    with pytest.raises(ValueError, match=f"0 to 1, got {smoothing}"):
+        token_loss(torch.zeros(2, 3), torch.tensor([0, 1]), smoothing=smoothing)
+
+
 class Empty:
     def __iter__(self):
         return iter(())

@@ -83,6 +83,8 @@ class Decoder(nn.Module):
         context: ``"each"``: anew at each step; ``"once"``: attention of the first step kept, or,
             without attention, only the start.
         window: reach of local attention, in positions to each side.
+        tied: the output layer uses the embedding's weights (Press & Wolf 2017), which start with
+            deviation ``1/√H`` and are multiplied by ``√H`` on the way in. Needs equal widths.
 
     Raises:
         ValueError: naming the value that is unknown, or the choices that do not go together.
@@ -103,6 +105,7 @@ class Decoder(nn.Module):
         input_feeding: bool = False,
         context: str = "each",
         window: int = 10,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         order = order or ("bahdanau" if attention == "additive" else "luong")
@@ -117,6 +120,11 @@ class Decoder(nn.Module):
                 "input feeding hands on Luong's h̃: it needs attention in Luong's order, got "
                 f"attention {attention!r} in order {order!r}"
             )
+        if tied and embedding != hidden:
+            raise ValueError(
+                f"a tied output layer needs embedding and hidden of one width, got {embedding} and "
+                f"{hidden}"
+            )
         self.vocabulary, self.order, self.context = vocabulary, order, context
         self.input_feeding, self.dropout = input_feeding, dropout
         self.embedding = nn.Embedding(vocabulary, embedding)
@@ -130,6 +138,11 @@ class Decoder(nn.Module):
         self.rnn = make_rnn(cell, width + (hidden if input_feeding else 0), hidden, layers, dropout)
         self.W_c = nn.Linear(hidden + (memory_width if context_out else 0), hidden, bias=False)
         self.W_s = nn.Linear(hidden, vocabulary)
+        self.scale = 1.0
+        if tied:
+            self.scale = hidden**0.5
+            nn.init.normal_(self.embedding.weight, std=1 / self.scale)
+            self.W_s.weight = self.embedding.weight
 
     def begin(
         self, memory: Float[Tensor, "N S W"], final: tuple[Tensor, ...], mask: Tensor | None = None
@@ -164,7 +177,8 @@ class Decoder(nn.Module):
         check_tokens(tokens, self.vocabulary)
         if len(tokens) != len(state.memory):
             raise ValueError(f"there are {len(state.memory)} sources but {len(tokens)} targets")
-        x = F.dropout(self.embedding(tokens), self.dropout, self.training)  # N T E
+        x = self.embedding(tokens) * self.scale  # N T E
+        x = F.dropout(x, self.dropout, self.training)
         serial = self.input_feeding or (self.context_in and self.attention is not None)
         steps = [self._step(x_t, state) for x_t in (x.split(1, 1) if serial else [x])]
         attentional = torch.cat([h for h, _ in steps], 1)  # N T H

@@ -56,6 +56,7 @@ class Encoder(nn.Module):
             raise ValueError(f"{hidden} features do not divide between {directions} directions")
         self.vocabulary, self.input_width, self.dropout = vocabulary, input_width, dropout
         self.embedding = None if vocabulary is None else nn.Embedding(vocabulary, embedding)
+        self.scale = 1.0  # on embeddings; another where a decoder's are shared
         width = input_width if vocabulary is None else embedding
         self.rnn = make_rnn(cell, width, hidden // directions, layers, dropout, bidirectional)
 
@@ -80,7 +81,7 @@ class Encoder(nn.Module):
             x = source
         else:
             check_tokens(source, self.vocabulary)
-            x = self.embedding(source)
+            x = self.embedding(source) * self.scale
         padding_mask(lengths, x)  # for its errors
         x = F.dropout(x, self.dropout, self.training)
         if lengths is None:

@@ -32,6 +32,8 @@ class Seq2Seq(nn.Module):
         input_feeding: see :class:`Decoder`.
         context: see :class:`Decoder`.
         window: see :class:`Decoder`.
+        tied: one matrix embeds source and target and is the output layer: source and target share
+            one vocabulary, and ``embedding`` equals ``hidden``. See :class:`Decoder`.
 
     Raises:
         ValueError: naming the value that is out of range or unknown.
@@ -54,8 +56,14 @@ class Seq2Seq(nn.Module):
         input_feeding: bool = False,
         context: str = "each",
         window: int = 10,
+        tied: bool = False,
     ) -> None:
         super().__init__()
+        if tied and source_vocabulary != target_vocabulary:
+            raise ValueError(
+                "tied embeddings need one vocabulary for source and target, got "
+                f"{source_vocabulary} and {target_vocabulary}"
+            )
         self.encoder = Encoder(
             source_vocabulary,
             input_width=input_width,
@@ -79,7 +87,11 @@ class Seq2Seq(nn.Module):
             input_feeding=input_feeding,
             context=context,
             window=window,
+            tied=tied,
         )
+        if tied:
+            self.encoder.embedding.weight = self.decoder.embedding.weight
+            self.encoder.scale = self.decoder.scale
 
     def forward(
         self,

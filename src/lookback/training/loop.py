@@ -186,7 +186,11 @@ def train(
 
 
 def token_loss(
-    logits: Float[Tensor, "*batch T C"], targets: Int[Tensor, "*batch T"], *, ignore: int = -100
+    logits: Float[Tensor, "*batch T C"],
+    targets: Int[Tensor, "*batch T"],
+    *,
+    ignore: int = -100,
+    smoothing: float = 0.0,
 ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Summed cross-entropy in nats, and how many targets it counts.
 
@@ -194,10 +198,15 @@ def token_loss(
         logits: scores of ``C`` classes.
         targets: the right class of each.
         ignore: a target that is not counted (padding).
+        smoothing: ``ε`` of label smoothing (Szegedy et al. 2016): the right class is asked for with
+            probability ``1 - ε + ε/C``, every other with ``ε/C``.
 
     Raises:
-        ValueError: if the shapes do not fit, or targets are no integers.
+        ValueError: if the shapes do not fit, targets are no integers, or ``smoothing`` lies outside
+            0 to 1.
     """
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"label smoothing is a share from 0 to 1, got {smoothing}")
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
             f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} do not fit"
@@ -207,7 +216,9 @@ def token_loss(
     # in float32: a sum over thousands of targets has no place in the narrower dtypes
     logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     flat, wanted = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
-    summed = F.cross_entropy(flat, wanted.long(), ignore_index=ignore, reduction="sum")
+    summed = F.cross_entropy(
+        flat, wanted.long(), ignore_index=ignore, reduction="sum", label_smoothing=smoothing
+    )
     return summed, (targets != ignore).sum()
 
 
