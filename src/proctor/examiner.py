@@ -12,6 +12,7 @@ import base64
 import builtins
 import functools
 import os
+import resource
 import signal
 import socket
 import time
@@ -23,11 +24,13 @@ from typing import Any
 
 import torch
 
-from proctor import seeds
-from proctor.limits import Limits
+from proctor import libc, seeds
+from proctor.limits import Limits, MiB
 from proctor.link import of, text_of
 from proctor.peer import Peer
 from proctor.wire import Channel, Closed, WireError
+
+HOARD = 192 * MiB  # what a notebook may hold in variables and in libraries that it imports
 
 
 class Gone(BaseException):
@@ -77,6 +80,7 @@ class Examinee(Peer):
     def __init__(self, pid: int, sock: socket.socket, limits: Limits) -> None:
         super().__init__(Channel(sock, limits, idle=self._watch), {})
         self.pid, self.limits = pid, limits
+        self._memory_start = private_memory(pid)
         self._cpu_end = self._idle_start = 0.0
         self._state: torch.Tensor | None = None
 
@@ -118,6 +122,9 @@ class Examinee(Peer):
                 wanted = [n for n in used if n not in namespace and not hasattr(builtins, n)]
                 namespace.update(self._begin(seeds.mixed(key, label), wanted))
                 namespace[seeds.MARK] = lambda lent: self._given(lent, namespace)
+                if libc.LINUX:  # what a call costs, measured where the candidate has no hand in it
+                    namespace["__limited__"] = self._limited
+                    namespace["__spent__"] = lambda: cpu_time(self.pid)
                 exec(code, namespace)
             except Exception as error:
                 return _verdict(error)
@@ -170,6 +177,22 @@ class Examinee(Peer):
         return replaced()
 
     @contextmanager
+    def _limited(self, more: int) -> Iterator[None]:
+        """Let the candidate have this many bytes of memory beyond what it has now.
+
+        It may not set limits itself (:mod:`proctor.seccomp`), its allocator keeps no large block
+        that was freed, and what it set aside beforehand is no room beyond :data:`HOARD`.
+        """
+        soft, hard = resource.prlimit(self.pid, resource.RLIMIT_DATA)
+        size = min(private_memory(self.pid), self._memory_start + HOARD) + more
+        resource.prlimit(self.pid, resource.RLIMIT_DATA, (size, hard))
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):  # it may have ended meanwhile
+                resource.prlimit(self.pid, resource.RLIMIT_DATA, (soft, hard))
+
+    @contextmanager
     def _budget(self) -> Iterator[None]:
         self._cpu_end = cpu_time(self.pid) + self.limits.cpu
         self._idle_start = self._idle()
@@ -201,6 +224,16 @@ def cpu_time(pid: int) -> float:
     with suppress(OSError):
         return time.clock_gettime((~pid << 3) | 2)
     return 0.0
+
+
+def private_memory(pid: int) -> int:
+    """Bytes of memory that a process has for itself, used or not; 0 where the system does not say.
+
+    It is what ``RLIMIT_DATA`` bounds.
+    """
+    with suppress(OSError), open(f"/proc/{pid}/statm") as stream:
+        return int(stream.read().split()[5]) * resource.getpagesize()
+    return 0
 
 
 def waited(pid: int) -> float:

@@ -125,6 +125,7 @@ def close_in(walls: Walls) -> None:
     if not walls.own_namespaces:
         os.setpgid(0, 0)
         os.chdir("/")
+    libc.give_back_large_blocks()
     _limit(walls.limits, walls.own_namespaces)
     if walls.level == "limits":
         return

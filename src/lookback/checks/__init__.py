@@ -11,6 +11,8 @@ A check calls the student's function and hands the result to one of these. A fai
 :func:`unmoved`    a change of the input that must not show, did not
 :func:`moved`      a change of the input that must show, did
 :func:`unchanged`  no argument was written to
+:func:`memory`     no more than so many MiB at once
+:func:`growth`     work that grows in step with the size, and no faster
 :func:`case`       says with which inputs a check failed, also where the code stopped by itself
 :func:`given`      the reference under a student's name, so that each task is graded on its own
 :func:`ban`        what an exercise wants written, not called
@@ -29,6 +31,7 @@ from lookback.checks.comparing import (
     unchanged,
     unmoved,
 )
+from lookback.checks.cost import growth, memory
 from lookback.checks.notebook import ban, case, given
 
 __all__ = [
@@ -38,6 +41,8 @@ __all__ = [
     "close",
     "given",
     "gradients",
+    "growth",
+    "memory",
     "moved",
     "number",
     "shape",

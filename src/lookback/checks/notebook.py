@@ -47,7 +47,7 @@ def given(**replacements: object) -> AbstractContextManager[None]:
     Args:
         replacements: reference functions by the names they stand in for.
     """
-    namespace = _calling_namespace()
+    namespace = calling_namespace()
     elsewhere = namespace.get("__given__")
     return elsewhere(replacements) if callable(elsewhere) else _replaced(namespace, replacements)
 
@@ -79,11 +79,11 @@ def ban(*names: str) -> None:
             setattr(owner, attribute, _stand_in(banned, name))
 
 
-def _calling_namespace() -> dict[str, object]:
-    """The globals of whoever called into this module."""
+def calling_namespace() -> dict[str, object]:
+    """The globals of whoever called into this package."""
     frame = sys._getframe()
     # run-time type checking puts frames of its own around every function
-    while frame.f_globals.get("__name__") in (__name__, "jaxtyping._decorator"):
+    while str(frame.f_globals.get("__name__")).startswith((__package__, "jaxtyping._decorator")):
         frame = frame.f_back
     return frame.f_globals
 
@@ -91,7 +91,7 @@ def _calling_namespace() -> dict[str, object]:
 def _stand_in(banned: Callable[..., object], name: str) -> Callable[..., object]:
     @functools.wraps(banned)
     def stand_in(*args, **kwargs):
-        if _calling_namespace().get("__name__") == "__main__":
+        if calling_namespace().get("__name__") == "__main__":
             raise RuntimeError(
                 f"{name} is banned in this exercise, because it is what the exercise is about: "
                 "write it yourself"

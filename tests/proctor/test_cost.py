@@ -1,0 +1,115 @@
+"""What a call costs is measured where the student's code has no hand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from proctor import doctor, forkserver, libc
+from proctor.examiner import Examinee, Verdict, setup_namespace
+from proctor.limits import Limits, MiB
+
+pytestmark = pytest.mark.skipif(not libc.LINUX, reason="measured from outside on Linux alone")
+
+LIMITS = Limits(cpu=5, wall=20, memory=1024 * MiB)
+STUDENT = """
+import torch
+
+
+def whole(x):
+    return (x @ x.mT).softmax(-1) @ x
+
+
+def by_rows(x, rows=64):
+    return torch.cat([(part @ x.mT).softmax(-1) @ x for part in x.split(rows)])
+
+
+def raised(x):
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+    except (OSError, ValueError):
+        pass
+    return whole(x)
+
+
+hoard = None
+
+
+def hoarded(x):
+    global hoard
+    hoard = None
+    return whole(x)
+
+
+def neighbours(x):
+    return x + x.roll(1, 0)
+"""
+SETUP = setup_namespace(["import torch\nfrom lookback import checks"])
+
+
+@pytest.fixture(scope="module", params=doctor.offered())
+def candidate(request) -> Iterator[Examinee]:
+    """A candidate at each level of isolation that this machine offers."""
+    forkserver.warm_up()
+    server = forkserver.ForkServer()
+    pid, sock = server.start(request.param, LIMITS)
+    examinee = Examinee(pid, sock, LIMITS)
+    examinee.level = request.param
+    _, error = examinee.run("answers", STUDENT)
+    assert error is None, error
+    yield examinee
+    examinee.channel.close()
+    server.stop()
+    server.close()
+
+
+def run(candidate: Examinee, check: str) -> Verdict:
+    """One check."""
+    return candidate.check(check, "check", SETUP, b"key")
+
+
+LIMITED = """
+x = torch.randn(6144, 4)
+with checks.memory(32, told="right numbers, but memory grew with T²"):
+    {}(x)
+"""
+
+
+def test_a_table_of_all_pairs_does_not_fit_where_rows_do(candidate):
+    for _ in range(2):  # what an earlier call freed is no room for the next
+        assert run(candidate, LIMITED.format("by_rows")).passed
+        verdict = run(candidate, LIMITED.format("whole"))
+        assert verdict.outcome == "failed"
+        assert verdict.message.startswith("right numbers, but memory grew with T²")
+        assert "more than 32 MiB at once" in verdict.message
+
+
+def test_memory_that_was_set_aside_is_no_room(candidate):
+    candidate.run("more", "hoard = torch.empty(400 * 2**20, dtype=torch.uint8)")
+    verdict = run(candidate, LIMITED.format("hoarded").replace("6144", "8192"))
+    candidate.run("more", "hoard = None")
+    assert verdict.outcome == "failed", verdict.message
+    assert "more than 32 MiB at once" in verdict.message
+
+
+def test_the_limit_ends_with_its_block(candidate):
+    held = LIMITED.format("by_rows") + "assert whole(x).shape == (6144, 4)"
+    assert run(candidate, held).passed
+
+
+def test_a_candidate_behind_a_filter_cannot_raise_its_limit(candidate):
+    if candidate.level == "limits":
+        pytest.skip("no filter of system calls at this level")
+    assert run(candidate, LIMITED.format("raised")).outcome == "failed"
+
+
+def test_work_that_grows_with_the_square_is_told_by_its_cpu_time(candidate):
+    grows = "checks.growth(lambda T: {}(torch.randn(T, 4)), (512, 8192), told='it grew with T²')"
+    assert run(candidate, grows.format("neighbours")).passed
+    verdict = run(candidate, grows.format("by_rows"))
+    assert verdict.outcome == "failed"
+    assert verdict.message.startswith("it grew with T²")
