@@ -96,6 +96,21 @@ def test_a_first_tile_that_is_wholly_closed_leaves_the_others_alone():
     )
 
 
+@pytest.mark.parametrize("kind", ["none", "empty rows", "padding"])
+def test_the_plain_step_builds_up_what_the_tiled_pass_returns(kind):
+    q, k, v = tensors(5, 7)
+    mask = mask_of(kind, 5, 7)
+    s = q @ k.mT * q.shape[-1] ** -0.5
+    s = s if mask is None else s.masked_fill(~mask, float("-inf"))
+    m, mass = (q.new_full((*q.shape[:-1], 1), x) for x in (float("-inf"), 0.0))
+    o = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for s_j, v_j in zip(s.split(3, -1), v.split(3, -2), strict=True):
+        m, mass, o = tiled.online_softmax(m, mass, o, s_j, v_j)
+    out, total = tiled.forward(q, k, v, mask, causal=False, offset=0, scale=q.shape[-1] ** -0.5)
+    torch.testing.assert_close(o / mass.masked_fill(mass == 0, 1.0), out)
+    torch.testing.assert_close((m + mass.log()).squeeze(-1), total)
+
+
 def test_the_log_sum_exp_of_each_row_is_returned_with_the_output():
     q, k, v = tensors(5, 7)
     mask = mask_of("empty rows", 5, 7)

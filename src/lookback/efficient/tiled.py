@@ -116,6 +116,31 @@ def forward(
     return out, total
 
 
+def online_softmax(
+    m: Float[Tensor, "*batch T 1"],
+    mass: Float[Tensor, "*batch T 1"],
+    o: Float[Tensor, "*batch T V"],
+    s: Float[Tensor, "*batch T n"],
+    v: Float[Tensor, "*batch n V"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of the sums above, written plainly; :func:`forward` takes the same steps in place.
+
+    Args:
+        m: largest score of each row so far; ``-inf`` where there was none.
+        mass: sum of ``exp(score − m)`` so far.
+        o: sum of ``exp(score − m) · value`` so far.
+        s: scores of the next tile; ``-inf`` where closed.
+        v: its values.
+
+    Returns:
+        The new ``m``, ``mass`` and ``o``; at the end the output is ``o / mass``.
+    """
+    highest = torch.maximum(m, s.amax(-1, keepdim=True))
+    shift = highest.masked_fill(highest == float("-inf"), 0.0)
+    fade, p = (m - shift).exp(), (s - shift).exp()
+    return highest, fade * mass + p.sum(-1, keepdim=True), fade * o + p @ v
+
+
 def backward(
     grad: Float[Tensor, "*batch T V"],
     q: Float[Tensor, "*batch T K"],
