@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,14 @@ class Spread:
         return self.median
 
 
-def seconds(f: Call, *, min_seconds: float | int = 0.2) -> Spread:
+def seconds(f: Call, *, min_seconds: float | int = 0.2, processor: bool = False) -> Spread:
     """Seconds that one call takes, once it is warm (torch.utils.benchmark).
 
     Args:
         f: what to time. On a GPU the clock stops when the device has finished.
         min_seconds: time in seconds to spend on blocks of calls.
+        processor: count the time that the processor spends on this process, all threads together.
+            Other programs do not lengthen it; waiting, and the work of a GPU, are not in it.
 
     Returns:
         Median and quartiles over the blocks, in seconds a call.
@@ -50,7 +53,7 @@ def seconds(f: Call, *, min_seconds: float | int = 0.2) -> Spread:
     """
     _check_min_seconds(min_seconds)
     f()  # the first call pays for caches and lazy imports
-    found = _timer(f).blocked_autorange(min_run_time=min_seconds)
+    found = _timer(f, processor).blocked_autorange(min_run_time=min_seconds)
     return _spread(found.times)
 
 
@@ -201,10 +204,11 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "CPU"
 
 
-def _timer(f: Call):
+def _timer(f: Call, processor: bool = False):
     from torch.utils.benchmark import Timer
 
-    return Timer("f()", globals={"f": f}, num_threads=torch.get_num_threads())
+    clock = {"timer": time.process_time} if processor else {}
+    return Timer("f()", globals={"f": f}, num_threads=torch.get_num_threads(), **clock)
 
 
 def _calls_in(min_seconds: float | int, f: Call, timer) -> int:

@@ -20,6 +20,11 @@ def test_seconds_of_a_call_are_at_least_what_it_sleeps():
     assert float(found) == found.median
 
 
+def test_processor_time_leaves_out_what_a_call_waits():
+    found = measure.seconds(lambda: time.sleep(2e-2), min_seconds=1e-4, processor=True)
+    assert found.median < 2e-2
+
+
 def test_a_comparison_gives_ratios_to_the_first_call():
     ratios = measure.compare(
         {"short": lambda: time.sleep(1e-3), "long": lambda: time.sleep(2e-2)},
