@@ -17,6 +17,11 @@ import torch
 
 torch.set_num_threads(1)
 
+# Without a GPU, Triton's kernels run in its interpreter. That is settled when Triton is first
+# imported, which torch leaves to whoever needs it.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
 def device(request: pytest.FixtureRequest) -> torch.device:

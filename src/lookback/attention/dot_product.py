@@ -7,18 +7,17 @@ the definition is :mod:`lookback.efficient.reference`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lookback.efficient import reference
+from lookback.efficient import reference, tiled
 
 # Exact ways by name. Those with options of their own (a window, a layout) come as functions:
 # functools.partial(window.attention, width=64).
-KERNELS = ("reference", "sdpa", "tiled")
+KERNELS = ("reference", "sdpa", "tiled", "triton")
 Kernel = str | Callable[..., Tensor]
 
 
@@ -47,7 +46,8 @@ def scaled_dot_product_attention(
         bias: added to the scaled scores, as :func:`lookback.positions.alibi` gives it;
             broadcastable to ``(*batch, T, S)``.
         kernel: ``"reference"`` (the equation, line by line), ``"sdpa"`` (torch's fused kernels),
-            another of ``KERNELS``, or a function with the arguments of
+            ``"tiled"``, ``"triton"`` (the GPU kernel, and ``"tiled"`` for inputs it cannot serve:
+            :func:`lookback.efficient.flash_triton.refusal`), or a function with the arguments of
             :func:`lookback.efficient.reference.attention`.
 
     Returns:
@@ -67,7 +67,7 @@ def scaled_dot_product_attention(
         )
         return weights @ v
     if isinstance(kernel, str):
-        kernel = import_module(f"lookback.efficient.{kernel}").attention
+        kernel = _by_name(kernel, q, k, v, mask)
     return kernel(q, k, v, mask, causal=causal, offset=offset, scale=scale)
 
 
@@ -131,6 +131,15 @@ def merge_heads(x: Float[Tensor, "*batch H T K"]) -> Float[Tensor, "*batch T H*K
     if x.ndim < 3:
         raise ValueError(f"heads to merge need 3 axes (H, T, K) or more, got {tuple(x.shape)}")
     return x.transpose(-2, -3).flatten(-2)  # *batch H T K -> *batch T H K -> *batch T H·K
+
+
+def _by_name(kernel, q, k, v, mask) -> Callable[..., Tensor]:
+    if kernel == "triton":
+        from lookback.efficient import flash_triton  # loads Triton, where it is installed
+
+        if flash_triton.refusal(q, k, v, mask) is None:
+            return flash_triton.attention
+    return reference.attention if kernel == "reference" else tiled.attention
 
 
 def _sdpa(q, k, v, mask, *, causal, offset, scale, bias):
