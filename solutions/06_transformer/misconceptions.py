@@ -59,10 +59,13 @@ _NORM = (
         fails="LayerNorm__own_numbers",
         told="the tokens behind them changed",
         edit=(
-            ("wide.mean(-1, keepdim=True)", "wide.mean((-2, -1)[-wide.ndim + 1 :], keepdim=True)"),
+            (
+                "wide.mean(-1, keepdim=True)",
+                "wide.mean(tuple(range(wide.ndim))[-2:], keepdim=True)",
+            ),
             (
                 "square().mean(-1, keepdim=True)",
-                "square().mean((-2, -1)[-wide.ndim + 1 :], keepdim=True)",
+                "square().mean(tuple(range(wide.ndim))[-2:], keepdim=True)",
             ),
         ),
     ),
@@ -363,7 +366,7 @@ _DECODER = (
         name="causal mask inverted",
         task="DecoderBlock",
         fails="DecoderBlock__future",
-        told="self-attention sees the future",
+        told="is the mask off by one or inverted",
         edit=(
             (
                 "(z, causal=True)",
@@ -395,8 +398,8 @@ _DECODER = (
     Misconception(
         name="the source asks",
         task="DecoderBlock",
-        fails="DecoderBlock__source",
-        told="the source has a length of its own",
+        fails="DecoderBlock__future",
+        told="the target asks, the source answers",
         edit=(("attn(z, source,", "attn(source, z,"),),
     ),
     Misconception(
@@ -547,7 +550,7 @@ _WARMUP = (
         name="steps from zero",
         task="warmup_schedule",
         fails="warmup_schedule__by_hand",
-        told="t = step + 1 is never 0",
+        told="t = step: the first step is t = 1",
         edit=(("t = step + 1", "t = step"),),
     ),
     Misconception(
