@@ -81,9 +81,9 @@ checks.ban(
 # layer(x)     #  (*batch, D)   ->   (*batch, D)
 # ```
 #
-# `layer.weight` is $w$ and `layer.bias` is $b$: parameters of shape `(D,)` that start at 1 and at
-# 0. The vector (1, 2, 3, 6) has the mean 3, the deviations (−2, −1, 0, 3) and the variance 14/4 =
-# 3.5:
+# `layer.weight` is $w$ and `layer.bias` is $b$: parameters of shape `(D,)`. The weight starts at
+# 1, the bias at 0. The vector (1, 2, 3, 6) has the mean 3, the deviations (−2, −1, 0, 3) and the
+# variance 14/4 = 3.5:
 #
 # ```python
 # LayerNorm(4)(torch.tensor([1.0, 2.0, 3.0, 6.0]))            # [-1.069, -0.535, 0.000, 1.604]
@@ -636,8 +636,8 @@ for name, wanted in reference.named_parameters():
 # - **Cross-attention** takes queries from the normed $x$, keys *and* values from the source. The
 #   source is what an encoder left; it was normed there and is not normed again here. Its length
 #   `S` is its own. Every target position may look at all of it, or at what `source_mask` opens,
-#   whose shape is `(T, S)` or `(B, T, S)`, or has length 1 where these have `B` or `T`: `(B, 1,
-#   S)` for padding.
+#   whose shape is `(T, S)` or `(B, T, S)`, or has length 1 where these have `B` or `T`; for padding
+#   it is `(B, 1, S)`.
 # - The feed-forward layer is that of the encoder's block, with ReLU.
 #
 # The names are those of `torch.nn.TransformerDecoderLayer`:
@@ -1135,9 +1135,9 @@ with checks.case("D = 16 and D = 64, warmup = 50"):
 # \mathcal{L} = -\frac 1n \sum_{t \text{ real}} \, \sum_{j=1}^{N} q_{tj} \ln
 # \operatorname{softmax}(z_t)_j$$
 #
-# The right token so gets $1 - \varepsilon + \varepsilon/N$, every other $\varepsilon/N$, and they
-# sum to
-# 1. (The other convention spreads $\varepsilon$ over the $N - 1$ wrong ones.)
+# So the right token has the weight $1 - \varepsilon + \varepsilon/N$ and every other
+# $\varepsilon/N$; together they are 1. (The other convention spreads $\varepsilon$ over the
+# $N - 1$ wrong ones.)
 #
 # ```python
 # label_smoothing_loss(logits, targets, epsilon, pad)
@@ -1402,9 +1402,8 @@ checks.gradients(
 # apply_rotary(x, offset=2)   # its first row is the last one above
 # ```
 #
-# Compute the angles in float32 at least, also for `x` in bfloat16, which cannot tell position 257
-# from
-# 258. The result has the dtype of `x`.
+# Compute the angles in float32 at least, also where `x` is bfloat16, which cannot tell position 257
+# from position 256. The result has the dtype of `x`.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1668,8 +1667,9 @@ checks.gradients(
 # In the third row 0.4 is not enough, and 0.4 + 0.3 is. In the last, 0.471 + 0.353 is already 0.824;
 # without step 2 it would have taken three tokens.
 #
-# The checks draw 20 000 tokens and compare their shares with the table. Shares scatter by less than
-# 0.01; a check asks for 0.025, which a right answer misses less than once in a billion runs.
+# The checks draw 20 000 tokens and compare their shares with the table. Shares scatter, mostly by
+# less than 0.01; a check allows 0.025, which a right answer misses less than once in a billion
+# runs.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2023,8 +2023,8 @@ assert len(set(first.tolist())) > 5, (
 # - a head that maps `D` to `vocabulary`, *without* bias. With `tied=True` it *is* the embedding's
 #   table and has no parameters of its own; it is computed all the same.
 #
-# `MultiHeadAttention` has four projections from `D` to `D`, all with biases; so do both linear
-# layers.
+# `MultiHeadAttention` has four projections from `D` to `D`. They and the two linear layers of a
+# block have biases.
 #
 # ```python
 # count_parameters_and_flops(vocabulary, D, H, layers, hidden, T, B=1, tied=False)
