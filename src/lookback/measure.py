@@ -58,7 +58,11 @@ def seconds(f: Call, *, min_seconds: float | int = 0.2, processor: bool = False)
 
 
 def compare(
-    calls: Mapping[str, Call], *, rounds: int = 9, min_seconds: float | int = 0.02
+    calls: Mapping[str, Call],
+    *,
+    rounds: int = 9,
+    min_seconds: float | int = 0.02,
+    processor: bool = False,
 ) -> dict[str, Spread]:
     """How many times as long each call takes as the first one.
 
@@ -69,6 +73,7 @@ def compare(
         calls: name → what to time; the first is the one to compare with.
         rounds: turns that each call gets; at least 1.
         min_seconds: least length in seconds of one block.
+        processor: as in :func:`seconds`.
 
     Returns:
         Name → ratio of times, no unit; exactly 1 for the first.
@@ -81,7 +86,7 @@ def compare(
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     _check_min_seconds(min_seconds)
-    timers = {name: _timer(f) for name, f in calls.items()}
+    timers = {name: _timer(f, processor) for name, f in calls.items()}
     number = {name: _calls_in(min_seconds, f, timers[name]) for name, f in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):

@@ -36,6 +36,20 @@ def test_a_comparison_gives_ratios_to_the_first_call():
     assert ratios["long"].runs == 3
 
 
+def test_a_comparison_by_processor_time_leaves_out_what_a_call_waits():
+    def work(waits):
+        torch.ones(2**20).sum()
+        time.sleep(waits)
+
+    ratios = measure.compare(
+        {"at once": lambda: work(0), "late": lambda: work(1.0)},
+        rounds=1,
+        min_seconds=1e-3,
+        processor=True,
+    )
+    assert ratios["late"].median < 100  # by the wall it would be a thousand
+
+
 def test_a_comparison_lets_the_calls_take_turns():
     order = []
     calls = {name: lambda name=name: order.append(name) for name in "ab"}
