@@ -23,6 +23,13 @@ _NORM = (
         edit=(("(variance + self.eps).sqrt()", "(variance.sqrt() + self.eps)"),),
     ),
     Misconception(
+        name="the mean loses its axis",
+        task="LayerNorm",
+        fails="LayerNorm__by_hand",
+        told="keepdim=True leaves an axis",
+        edit=(("wide.mean(-1, keepdim=True)", "wide.mean(-1)"),),
+    ),
+    Misconception(
         name="eps fixed",
         task="LayerNorm",
         fails="LayerNorm__by_hand",
@@ -255,6 +262,25 @@ _ENCODER = (
         edit=(("z = self.norm2(x)", "z = self.norm1(x)"),),
     ),
     Misconception(
+        name="two names for one norm",
+        task="EncoderBlock",
+        fails="EncoderBlock__by_reference",
+        told="norm1 and norm2 are two layers",
+        edit=(
+            (
+                "self.norm1, self.norm2 = LayerNorm(D), LayerNorm(D)",
+                "self.norm1 = self.norm2 = LayerNorm(D)",
+            ),
+        ),
+    ),
+    Misconception(
+        name="x changed in place",
+        task="EncoderBlock",
+        fails="EncoderBlock__by_reference",
+        told="changed its argument x in place",
+        edit=(("x = x + self.self_attn", "x += self.self_attn"),),
+    ),
+    Misconception(
         name="the feed-forward layer reads what attention read",
         task="EncoderBlock",
         fails="EncoderBlock__by_reference",
@@ -466,6 +492,18 @@ _DECODER = (
             ),
             ("z = self.norm2(x)", "z = second(x)"),
             ("z = self.norm3(x)", "z = third(x)"),
+        ),
+    ),
+    Misconception(
+        name="three names for one norm",
+        task="DecoderBlock",
+        fails="DecoderBlock__by_reference",
+        told="norm1, norm2 and norm3 are three layers",
+        edit=(
+            (
+                "self.norm1, self.norm2, self.norm3 = LayerNorm(D), LayerNorm(D), LayerNorm(D)",
+                "self.norm1 = self.norm2 = self.norm3 = LayerNorm(D)",
+            ),
         ),
     ),
     Misconception(

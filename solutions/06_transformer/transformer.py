@@ -154,7 +154,10 @@ assert len(learned) == 2, f"the layer has the parameters {learned}; it needs wei
 # %% check="LayerNorm__by_hand" points=1
 x = torch.tensor([[1.0, 2.0, 3.0, 6.0], [0.0, 8.0, 0.0, 0.0], [-1.0, 1.0, -1.0, 5.0]])
 w, b = torch.tensor([1.0, 2.0, -1.0, 0.5]), torch.tensor([0.0, 0.5, 1.0, -2.0])
-with checks.case("three vectors of width 4, eps = 0.5"), checks.unchanged(x=x):
+with (
+    checks.case("three vectors of width 4, eps = 0.5", "keepdim=True leaves an axis for the mean"),
+    checks.unchanged(x=x),
+):
     layer = LayerNorm(4, eps=0.5)
     layer.load_state_dict({"weight": w, "bias": b}, strict=False)
     output = layer(x)
@@ -394,7 +397,7 @@ from lookback.transformer import LayerNorm as _LayerNorm
 generator = torch.Generator().manual_seed(1)
 x = torch.randn(2, 5, 8, generator=generator) * 3 + 1
 with (
-    checks.case("sublayers that give 0"),
+    checks.case("sublayers that give 0", "parts have the names of the table, weights and biases"),
     checks.given(LayerNorm=lambda D, eps=1e-5: _LayerNorm(D, eps=eps)),
 ):
     block = EncoderBlock(8, 2, 12)
@@ -443,6 +446,7 @@ after = norm1(x + attend(x))
 behind = x + norm1(attend(x))
 first = x + ffn(norm2(x))
 swapped = x + attend(norm2(x))
+shared = swapped + ffn(norm2(swapped))
 carried = norm1(x) + found
 plain = x + attend(x)
 asking = x + attend(norm1(x), x)
@@ -481,6 +485,7 @@ checks.close(
         ),
         "there is a ReLU behind linear2 as well": middle + ffn(norm2(middle)).relu(),
         "norm1 serves both sublayers; is norm2 used?": middle + ffn(norm1(middle)),
+        "one norm serves both sublayers: norm1 and norm2 are two layers": shared,
         "norm1 and norm2 are swapped": swapped + ffn(norm1(swapped)),
         "nothing is normed before attention": plain + ffn(norm2(plain)),
         "nothing is normed before the feed-forward layer": middle + ffn(middle),
@@ -867,6 +872,9 @@ checks.close(
         "norm2 and norm3 are swapped": swapped + ffn(norm2(swapped)),
         "norm2 serves two sublayers; is norm3 used?": both + ffn(norm2(both)),
         "norm1 serves all sublayers": ((y := own + cross(norm1(own), source)) + ffn(norm1(y))),
+        "one norm serves all sublayers: norm1, norm2 and norm3 are three layers": _end(
+            (y := x + attend(norm3(x), causal=True)) + cross(norm3(y), source)
+        ),
         "nothing is normed before the feed-forward layer": both + ffn(both),
         "the residual around the feed-forward layer is missing": ffn(norm3(both)),
         "the feed-forward layer is missing": both,
