@@ -22,6 +22,7 @@ from lookback.attention import MultiHeadAttention
 from lookback.efficient.flash_triton import tuning
 from lookback.efficient.flash_triton.backward import flash_backward_keys, flash_backward_queries
 from lookback.efficient.flash_triton.forward import flash_forward
+from lookback.efficient.linear_triton.kernels import linear_outputs, linear_states
 
 KERNELS = {"FORWARD": flash_forward, "QUERIES": flash_backward_queries, "KEYS": flash_backward_keys}
 # compute capability: bytes of shared memory that one block may have (CUDA C programming guide,
@@ -30,26 +31,40 @@ ROOM = {80: 163 * 1024, 90: 227 * 1024}
 TYPES = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
 ALL = {"LOWER": True, "UPPER": True, "MASK": True}
 CAUSAL = {"LOWER": False, "UPPER": True, "MASK": False}
-CASES = [
+ATTENTION = [
     ("FORWARD", 90, torch.bfloat16, 128, CAUSAL),
     ("QUERIES", 90, torch.bfloat16, 64, CAUSAL),
     ("KEYS", 90, torch.bfloat16, 64, ALL),
     ("FORWARD", 80, torch.float16, 96, ALL),
 ]
+LINEAR = [(linear_states, 90), (linear_outputs, 90)]
 
 
-def compiled(name: str, capability: int, dtype: torch.dtype, width: int, flags: dict):
+def attention(name: str, capability: int, dtype: torch.dtype, width: int, flags: dict):
     """The kernel with the largest tiles that its own pruning leaves for such a device."""
     padded = triton.next_power_of_2(width)
     sizes = {"T": 8192, "S": 8192, "PADDED_K": padded, "PADDED_V": padded}
     fitting = tuning.fit(
         getattr(tuning, name), name, room=ROOM[capability], Q=torch.empty(1, dtype=dtype), **sizes
     )
-    config = fitting[-1]
     constants = {"WIDTH_K": width, "WIDTH_V": width, "PADDED_K": padded, "PADDED_V": padded}
-    constants |= flags | config.kwargs | {"SHARE": 2}
-    kernel = KERNELS[name].fn
-    signature = {name: kind(name, constants, TYPES[dtype]) for name in kernel.arg_names}
+    return machine_code(
+        KERNELS[name], constants | flags | {"SHARE": 2}, dtype, fitting[-1], capability
+    )
+
+
+def linear(kernel, capability: int):
+    """A kernel of linear attention with the largest tiles that it may choose."""
+    constants = {"WIDTH_K": 128, "WIDTH_V": 128, "PADDED_K": 128, "CHUNK": 64, "FEATURES": "elu"}
+    constants |= {"DECAY": True, "MASK": True, "NORMALISE": True}
+    return machine_code(kernel, constants, torch.bfloat16, kernel.configs[-1], capability)
+
+
+def machine_code(kernel, constants: dict, dtype: torch.dtype, config, capability: int):
+    function = kernel.fn
+    constants = constants | config.kwargs
+    constants = {name: x for name, x in constants.items() if name in function.arg_names}
+    signature = {name: kind(name, constants, TYPES[dtype]) for name in function.arg_names}
     # pointers and the strides of heads are multiples of 16, as those of real tensors are
     even = [
         i
@@ -57,7 +72,7 @@ def compiled(name: str, capability: int, dtype: torch.dtype, width: int, flags: 
         if type_.startswith("*") or name.endswith(("_batch", "_head", "_row"))
     ]
     source = ASTSource(
-        kernel, signature, constants, {(i,): [["tt.divisibility", 16]] for i in even}
+        function, signature, constants, {(i,): [["tt.divisibility", 16]] for i in even}
     )
     options = {"num_warps": config.num_warps, "num_stages": config.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
@@ -67,8 +82,9 @@ def kind(name: str, constants: dict, data: str) -> str:
     """The type of an argument, as Triton writes types."""
     if name in constants:
         return "constexpr"
-    known = {"L": "*fp32", "D": "*fp32", "open_keys": "*u8", "full": "*i32", "reach": "*i32"}
-    tensors = ("Q", "K", "V", "O", "dO", "dQ", "dK", "dV")
+    known = {"open_keys": "*u8", "full": "*i32", "reach": "*i32"}
+    known |= dict.fromkeys(("L", "D", "log_decay", "sums", "total"), "*fp32")
+    tensors = ("Q", "K", "V", "O", "dO", "dQ", "dK", "dV", "states")
     numbers = "fp32" if name.startswith("scale") else "i32"
     return known.get(name, data if name in tensors else numbers)
 
@@ -90,13 +106,14 @@ def compile_all() -> None:
         assembler = knobs.nvidia.ptxas.path
     except RuntimeError as missing:
         sys.exit(print(f"skipped: Triton came without an assembler for NVIDIA's GPUs ({missing})"))
-    for name, capability, dtype, width, flags in CASES:
-        made = compiled(name, capability, dtype, width, flags)
-        assert made.asm["cubin"], f"{assembler} made nothing of {name}"
-        assert made.metadata.shared <= ROOM[capability]
+    made = [(case[1], attention(*case)) for case in ATTENTION]
+    made += [(capability, linear(kernel, capability)) for kernel, capability in LINEAR]
+    for capability, kernel in made:
+        assert kernel.asm["cubin"], f"{assembler} made nothing of {kernel.name}"
+        assert kernel.metadata.shared <= ROOM[capability]
         matrix_unit = "wgmma.mma_async" if capability == 90 else "mma.sync"
-        assert matrix_unit in made.asm["ptx"], f"{name} does without the tensor cores"
-        print(name, capability, dtype, width, made.metadata.shared)
+        assert matrix_unit in kernel.asm["ptx"], f"{kernel.name} leaves the tensor cores alone"
+        print(kernel.name, capability, kernel.metadata.shared)
 
 
 if __name__ == "__main__":

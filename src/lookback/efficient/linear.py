@@ -82,7 +82,7 @@ def attention(
         raise ValueError(f"a chunk needs at least 1 token, got {chunk}")
     T, S, dtype = q.shape[-2], k.shape[-2], q.dtype
     q, k, v = (x.to(reference.sum_dtype(x)) for x in (q, k, v))
-    log_decay = _log_decay(decay, k, causal, T + offset)
+    log_decay = token_log_decay(decay, k, causal, T + offset)
     phi = feature_map(features) if isinstance(features, str) else features
     if not (T and S):
         return q.new_zeros(*q.shape[:-1], v.shape[-1], dtype=dtype)
@@ -225,8 +225,15 @@ def _divide(out: Tensor) -> Tensor:
     return out[..., :-1] / total.masked_fill(total == 0, 1.0)
 
 
-def _log_decay(decay: float | Tensor | None, k: Tensor, causal: bool, end: int) -> Tensor | None:
-    """Logarithm of each token's decay, ``(… S)``; None where nothing fades."""
+def token_log_decay(
+    decay: float | Tensor | None, k: Tensor, causal: bool, end: int
+) -> Tensor | None:
+    """Logarithm of each token's decay, ``(… S)``; None where nothing fades.
+
+    Raises:
+        ValueError: if there is a decay without ``causal``, a query behind the last key, or a share
+            outside (0, 1].
+    """
     S = k.shape[-2]
     if decay is None:
         return None

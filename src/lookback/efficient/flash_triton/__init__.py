@@ -95,13 +95,9 @@ def attention(
 def refusal(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> str | None:
     """Why the kernel cannot serve these inputs, with what it can serve; None where it can."""
     plain = "; lookback.efficient.tiled computes the same anywhere"
-    if not INSTALLED:
-        return f"Triton is not installed (pip install 'lookback[gpu]', on Linux){plain}"
-    if q.device.type != "cuda" and not INTERPRETED:
-        return f"the kernel runs on a CUDA GPU, but q is on {q.device}{plain}"
-    if q.device.type == "cuda" and torch.cuda.get_device_capability(q.device) < OLDEST:
-        found = ".".join(map(str, torch.cuda.get_device_capability(q.device)))
-        return f"the kernel needs compute capability 8.0 or later, this GPU has {found}{plain}"
+    reason = no_device(q)
+    if reason is not None:
+        return reason + plain
     if any(x.device != q.device for x in (k, v, *([] if mask is None else [mask]))):
         return f"q is on {q.device}, but not all of k, v and mask: move them to one device"
     if q.dtype not in DTYPES:
@@ -120,6 +116,18 @@ def refusal(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> str 
             f"a mask of shape {tuple(mask.shape)} tells apart heads that share keys; the kernel "
             f"takes one for all of them, (*batch, 1, 1, S){plain}"
         )
+    return None
+
+
+def no_device(q: Tensor) -> str | None:
+    """Why no kernel at all can run where ``q`` is; None where one can."""
+    if not INSTALLED:
+        return "Triton is not installed (pip install 'lookback[gpu]', on Linux)"
+    if q.device.type != "cuda" and not INTERPRETED:
+        return f"the kernel runs on a CUDA GPU, but q is on {q.device}"
+    if q.device.type == "cuda" and torch.cuda.get_device_capability(q.device) < OLDEST:
+        found = ".".join(map(str, torch.cuda.get_device_capability(q.device)))
+        return f"the kernel needs compute capability 8.0 or later, this GPU has {found}"
     return None
 
 
