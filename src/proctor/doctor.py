@@ -118,21 +118,27 @@ def _limits() -> Finding:
 
 
 def _put_up_namespaces() -> None:
-    asks, tell = os.pipe()
     go, allow = os.pipe()
-    outside = os.getpid()
-    mapper = os.fork()
-    if mapper == 0:  # the parent's user is mapped from outside its namespace
-        os.read(asks, 1)
-        walls.map_user(outside)
-        os.write(allow, b"\n")
+    news, tell = os.pipe()
+    pid = walls.fork_into_namespaces()
+    if pid == 0:
+        os.read(go, 1)  # until its user is mapped from outside its namespace
+        os.close(news)
+        with os.fdopen(tell, "w") as said:
+            said.write(_failure(lambda: walls.build_root(walls.Walls("namespaces"))))
         os._exit(0)
-    os.close(allow)
-    walls.leave_namespaces()
-    os.write(tell, b"\n")
-    if not os.read(go, 1):
-        raise OSError(1, "the user of the namespace cannot be set")
-    walls.build_root(walls.Walls("namespaces"))
+    os.close(tell)
+    try:
+        walls.map_user(pid)
+    except OSError as error:
+        raise OSError(1, f"the user of the namespace cannot be set: {error.strerror}") from None
+    finally:
+        os.write(allow, b"\n")
+        with os.fdopen(news) as stream:
+            said = stream.read()
+        status = os.waitpid(pid, 0)[1]
+    if said or status:
+        raise OSError(1, said or f"it ended with status {status}")
 
 
 def _install_filter() -> None:
@@ -158,17 +164,24 @@ def _try(step: Callable[[], None]) -> str:
     news, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        try:
-            step()
-        except OSError as error:
-            os.write(tell, (error.strerror or str(error)).encode())
-        finally:
-            os._exit(0)
+        os.write(tell, _failure(step).encode())
+        os._exit(0)
     os.close(tell)
     with os.fdopen(news) as stream:
         said = stream.read()
     status = os.waitpid(pid, 0)[1]
     return said or (f"it ended with status {status}" if status else "")
+
+
+def _failure(step: Callable[[], None]) -> str:
+    """Why a step fails in this process; empty where it does not."""
+    try:
+        step()
+    except OSError as error:
+        return error.strerror or str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _namespace_mend() -> str:

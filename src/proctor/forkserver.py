@@ -1,8 +1,8 @@
 """A process that has torch loaded, and nothing that students should not see, forks candidates.
 
 It never holds a test, a reference or a grade, so a candidate, which is a copy of it, cannot find
-one in its memory. Between it and a candidate in namespaces of its own stands a guard, which waits;
-when either ends, the kernel ends everything inside.
+one in its memory. A candidate in namespaces of its own is the first process there: when it or this
+process ends, the kernel ends everything inside.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -27,8 +28,10 @@ from proctor.wire import Channel
 
 
 def warm_up() -> None:
-    """Pay once for what torch imports at first use; one thread, so that forking is safe."""
+    """Pay once for what is imported at first use; one thread, so that forking is safe."""
     torch.set_num_threads(1)
+    torch.set_default_device(None)
+    importlib.import_module("numpy.random")
     x = torch.ones(2, requires_grad=True)
     # with a gradient of its own to start from, which imports half a second's worth of modules
     torch.autograd.grad(x.softmax(-1) * x, x, torch.ones(2), allow_unused=True)
@@ -43,6 +46,9 @@ class ForkServer:
         banned: dotted names that student code may not use; modules among them are not there.
         preload: modules to import before forking.
         readable: folders of modules outside the interpreter's own.
+
+    Attributes:
+        spent: CPU seconds of the server and of its candidates, until the last one ended.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class ForkServer:
     ) -> None:
         self.readable = readable
         self.hidden = bans.hidden_files(banned)
+        self.spent: dict[str, float] = {}
         self.control, theirs = socket.socketpair()
         self.pid = os.fork()
         if self.pid == 0:
@@ -85,7 +92,9 @@ class ForkServer:
         Raises:
             ServerGone: if the server is no more; the candidate has ended with it.
         """
-        return self._ask({}, [])["status"]
+        answer = self._ask({}, [])
+        self.spent = answer["cpu"]
+        return answer["status"]
 
     def _ask(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
         try:
@@ -124,6 +133,7 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
     bans.install(banned)
     gc.collect()
     gc.freeze()  # a collection in the child would copy every page it marks
+    gc.enable()
     while True:
         try:
             asked, files = _receive(control)
@@ -136,72 +146,59 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
         if isinstance(started, str):
             _send(control, {"error": started})
             continue
-        pid, guard, news = started
-        _send(control, {"pid": pid})
+        _send(control, {"pid": started[0]})
         try:
             _receive(control)
         except EOFError:
-            _end(pid, guard, news)
+            _end(*started)
             return
-        _send(control, {"status": _end(pid, guard, news)})
+        _send(control, {"status": _end(*started), "cpu": _spent()})
 
 
-def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, int, int] | str:
-    """Fork the candidate, behind a guard where it gets namespaces; or say what went wrong.
+def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, Walls] | str:
+    """Fork the candidate and see it put up its walls; or say what went wrong.
 
     Returns:
-        The candidate's process number, its parent's where that is a guard (0 otherwise), and a
-        pipe that tells how the candidate ended.
+        The candidate's process number, and what it was started with.
     """
     news, tell = os.pipe()
     go, allow = os.pipe()
-    first = os.fork()
-    if first == 0:
+    try:
+        pid = walls.fork_into_namespaces() if wanted.own_namespaces else os.fork()
+    except OSError as error:
+        for end in (news, tell, go, allow):
+            os.close(end)
+        return f"the candidate could not be forked: {error.strerror}"
+    if pid == 0:
         control.close()
         os.close(news), os.close(allow)
         _child(wanted, wire, tell, go)
     os.close(tell), os.close(go)
     try:
-        if wanted.own_namespaces and _line(news) == "mapped?":
-            walls.map_user(first)
+        if wanted.own_namespaces:
+            walls.map_user(pid)
         os.write(allow, b"\n")
+        said = _line(news)
     except OSError as error:
-        os.kill(first, signal.SIGKILL)
-        os.waitpid(first, 0)
-        return f"the user of the candidate's namespace could not be set: {error.strerror}"
+        said = f"the user of the candidate's namespace could not be set: {error.strerror}"
     finally:
-        os.close(allow)
-    # the guard's line and the candidate's come in either order
-    said = sorted((_line(news), _line(news)))
-    if said[0].startswith("pid ") and said[1] == "ready":
-        pid = int(said[0][4:])
-        return pid, first if pid != first else 0, news
+        os.close(allow), os.close(news)
+    if said == "ready":
+        return pid, wanted
     with contextlib.suppress(ProcessLookupError):
-        os.kill(first, signal.SIGKILL)
-    os.waitpid(first, 0)
-    os.close(news)
-    reasons = [line for line in said if line and not line.startswith(("pid ", "status "))]
-    return reasons[0] if reasons else "the candidate ended while its walls were put up"
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return said or "the candidate ended while its walls were put up"
 
 
 def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
-    """The guard, which becomes the parent of the candidate, or the candidate itself."""
+    """The candidate, which is the first process of its pid namespace where it has one."""
     try:
         if libc.LINUX:
             libc.die_with_parent()
-        pid = os.getpid()
-        if wanted.own_namespaces:
-            walls.leave_namespaces()
-            os.write(tell, b"mapped?\n")
         os.read(go, 1)
         if wanted.own_namespaces:
             walls.build_root(wanted)
-            pid = os.fork()
-            if pid:
-                os.close(wire)
-                _guard(pid, tell)
-        if not wanted.own_namespaces:
-            os.write(tell, f"pid {pid}\n".encode())
         walls.close_in(wanted)
         os.write(tell, b"ready\n")
         _close_all_but(wire)
@@ -213,27 +210,16 @@ def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
         os._exit(0)
 
 
-def _guard(pid: int, tell: int) -> None:
-    os.write(tell, f"pid {pid}\n".encode())
-    status = os.waitpid(pid, 0)[1]
-    os.write(tell, f"status {status}\n".encode())
-    os._exit(0)
-
-
-def _end(pid: int, guard: int, news: int) -> int:
+def _end(pid: int, wanted: Walls) -> int:
     """Kill what is left of a candidate and wait until all of it is gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    if guard:
-        said = _line(news)
-        os.waitpid(guard, 0)
-        status = int(said.removeprefix("status ") or signal.SIGKILL)
-    else:
+    if not wanted.own_namespaces:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
-        status = os.waitpid(pid, 0)[1]
+    status = os.waitpid(pid, 0)[1]  # the first of a namespace ends after all others in it
+    if not wanted.own_namespaces:
         _end_orphans()
-    os.close(news)
     return status
 
 
@@ -247,6 +233,17 @@ def _end_orphans() -> None:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _spent() -> dict[str, float]:
+    """CPU seconds of this process, and of the candidates that have ended."""
+    mine, theirs = (
+        resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {
+        "forking": mine.ru_utime + mine.ru_stime,
+        "candidates": theirs.ru_utime + theirs.ru_stime,
+    }
 
 
 def _close_all_but(kept: int) -> None:

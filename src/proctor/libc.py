@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+import signal
 import struct
 import sys
 
+CLONE_CHILD_CLEARTID = 0x00200000
+CLONE_CHILD_SETTID = 0x01000000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -23,13 +27,14 @@ AT_FDCWD, AT_EMPTY_PATH, AT_RECURSIVE = -100, 0x1000, 0x8000
 OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH = 1, 4
 
 PR_SET_PDEATHSIG, PR_CAPBSET_DROP, PR_SET_SECCOMP = 1, 24, 22
-PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_GET_TID_ADDRESS = 36, 38, 40
 SECCOMP_MODE_FILTER = 2
 M_MMAP_THRESHOLD = -3
 
 # Numbers that every architecture since 2019 shares.
 OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
+CLONE = {"x86_64": 56, "aarch64": 220}
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 CAPSET = {"x86_64": 126, "aarch64": 91}
 
@@ -49,9 +54,34 @@ def syscall(number: int, *args: object) -> int:
     return _checked(f"system call {number}", _libc.syscall(ctypes.c_long(number), *wide))
 
 
-def unshare(flags: int) -> None:
-    """Leave the namespaces that the flags name for new ones."""
-    call("unshare", flags)
+def fork_into(namespaces: int) -> int:
+    """Fork a child that is the first process of new namespaces; its number, 0 in the child.
+
+    What the C library's fork does beside the call concerns other threads, of which there must be
+    none, and the number by which the library knows this one, which is written here too.
+
+    Raises:
+        OSError: if these namespaces are refused, or this kind of machine is not known here.
+    """
+    if MACHINE not in CLONE:
+        raise OSError(errno.ENOSYS, f"no namespaces on {MACHINE} here")
+    place = ctypes.c_void_p()
+    flags = namespaces | signal.SIGCHLD
+    try:
+        prctl(PR_GET_TID_ADDRESS, ctypes.addressof(place))
+        flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID
+    except OSError:  # a kernel that does not tell
+        place = ctypes.c_void_p()
+    last = [place, ctypes.c_long(0)] if MACHINE == "x86_64" else [ctypes.c_long(0), place]
+    numbers = [ctypes.c_long(n) for n in (CLONE[MACHINE], flags, 0, 0)]
+    ctypes.pythonapi.PyOS_BeforeFork()
+    # a call that keeps Python's lock, so that the child holds it too
+    pid = ctypes.PyDLL(None, use_errno=True).syscall(*numbers, *last)
+    if pid == 0:
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    else:
+        ctypes.pythonapi.PyOS_AfterFork_Parent()
+    return _checked("clone", pid)
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, data: str | None = None) -> None:

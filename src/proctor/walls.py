@@ -69,9 +69,13 @@ def interpreter() -> tuple[str, ...]:
     return tuple(dict.fromkeys(f for f in folders if os.path.exists(f)))
 
 
-def leave_namespaces() -> None:
-    """First step of the guard, which becomes the parent of the candidate."""
-    libc.unshare(
+def fork_into_namespaces() -> int:
+    """First step: a child that is the first process of namespaces of its own; 0 in the child.
+
+    Raises:
+        OSError: if namespaces are refused.
+    """
+    return libc.fork_into(
         libc.CLONE_NEWUSER
         | libc.CLONE_NEWPID
         | libc.CLONE_NEWNS
@@ -82,7 +86,7 @@ def leave_namespaces() -> None:
 
 
 def map_user(pid: int) -> None:
-    """Let the guard's namespace have one user; written from outside, where root may choose who."""
+    """Let a child's namespace have one user; written from outside, where root may choose who."""
     outside = NOBODY if os.geteuid() == 0 else os.geteuid()
     group = NOBODY if os.geteuid() == 0 else os.getegid()
     for name, text in (
@@ -94,7 +98,7 @@ def map_user(pid: int) -> None:
 
 
 def build_root(walls: Walls) -> None:
-    """Second step of the guard: a root of its own, read-only but for the scratch folder."""
+    """Second step: a root of its own, read-only but for the scratch folder."""
     libc.mount("none", "/", None, libc.MS_REC | libc.MS_PRIVATE)
     # copied as the user who may enter these places, attached as the one who owns the new root
     links, trees = _copies((*interpreter(), *walls.readable))
@@ -116,7 +120,7 @@ def build_root(walls: Walls) -> None:
 
 
 def close_in(walls: Walls) -> None:
-    """Last step, in the candidate itself: limits, privileges, the filter of system calls."""
+    """Last step: limits, privileges, the filter of system calls."""
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
