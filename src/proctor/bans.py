@@ -20,8 +20,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
-
 _LIBRARY: list[Any] = []
 
 
@@ -163,6 +161,8 @@ def _take_away_operations(name: str, stand_in: Any) -> None:
     ``F.some_op`` and ``SomeOp`` both lead to every operation whose name holds the words some, op
     in that order; gradients of these are left alone.
     """
+    import torch  # here, since the driver reads names and needs no torch
+
     last = name.rpartition(".")[2]
     words = [w for w in re.split(r"_|(?<=[a-z])(?=[A-Z])", last) if w]
     pattern = re.compile(".*".join(re.escape(w.lower()) for w in words))

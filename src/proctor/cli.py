@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,7 +61,8 @@ def grade(
         trouble = _gradebook_trouble(url) if gradebook else ""
         if trouble:
             _say(f"The gradebook cannot be written to: {trouble}. Records are kept all the same.")
-        outcome = _graded(place, assignment, jobs, isolation, force, as_json)
+        meanwhile = _load_gradebook if gradebook and not trouble else None
+        outcome = _graded(place, assignment, jobs, isolation, force, as_json, meanwhile)
         running.publish(place, outcome)
         if gradebook and not trouble:
             trouble = _write_gradebook(url, outcome)
@@ -181,22 +183,30 @@ def _course(root: Path, submitted: Path | None) -> Any:
 
 
 def _graded(
-    place: Any, assignment: str, jobs: int, isolation: str | None, force: bool, quiet: bool
+    place: Any,
+    assignment: str,
+    jobs: int,
+    isolation: str | None,
+    force: bool,
+    quiet: bool,
+    meanwhile: Callable[[], None] | None = None,
 ):
     from rich.progress import Progress
 
     from proctor import course as running
 
     bars = Progress(console=Console(stderr=True), transient=True, disable=quiet)
+    others = [threading.Thread(target=meanwhile, daemon=True)] if meanwhile else []
+
+    def told(done: int, total: int) -> None:
+        bars.update(bar, completed=done, total=total)
+        while others:  # the workers have been started: from now on this process mostly waits
+            others.pop().start()
+
     with bars:
         bar = bars.add_task(f"grading {assignment}", total=None)
         return running.grade(
-            place,
-            assignment,
-            jobs=jobs,
-            isolation=isolation,
-            force=force,
-            told=lambda done, total: bars.update(bar, completed=done, total=total),
+            place, assignment, jobs=jobs, isolation=isolation, force=force, told=told
         )
 
 
@@ -208,6 +218,12 @@ def _gradebook_trouble(url: str) -> str:
     except database.GradebookError as error:
         return str(error)
     return ""
+
+
+def _load_gradebook() -> None:
+    from proctor import gradebook
+
+    gradebook.load()
 
 
 def _write_gradebook(url: str, outcome: Any) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proctor import doctor, records, store, submitted
+from proctor import doctor, records, sources, store, submitted
 from proctor.engine import Engine, versions
 from proctor.exercise import Exercise
-from proctor.grading import Terms, unrun
 from proctor.intake import Submission, take_in
 from proctor.limits import Limits
 from proctor.records import Record
+from proctor.terms import Terms, unrun
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -45,9 +45,7 @@ class Course:
 
     def assignments(self) -> list[str]:
         """Names of all exercises of the course."""
-        from proctor import release
-
-        return release.assignments(self.root)
+        return sources.assignments(self.root)
 
     def source(self, assignment: str) -> NotebookNode:
         """The instructor's notebook of an exercise.
@@ -65,7 +63,8 @@ class Course:
         Raises:
             ValueError: if there is none of that name, naming those there are.
         """
-        return Exercise.read(self.source(assignment), assignment)
+        made = sources.made(self.root, assignment)
+        return Exercise.read(made or self.source(assignment), assignment)
 
     def report_path(self, assignment: str) -> Path:
         """Where the class report lies."""
@@ -83,6 +82,7 @@ class Outcome:
         odd: sentences about what was no submission.
         fresh: students whose record was made in this run.
         timestamps: by student, when it was handed in.
+        spent: CPU seconds of the workers, by what they went into.
     """
 
     exercise: Exercise
@@ -91,6 +91,7 @@ class Outcome:
     odd: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     timestamps: dict[str, str] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 def grade(
@@ -150,6 +151,7 @@ def grade(
             outcome.records[whole.student] = whole
             outcome.fresh.append(whole.student)
             told(len(outcome.records), total)
+    outcome.spent = dict(engine.spent)
     outcome.records = dict(sorted(outcome.records.items()))
     return outcome
 

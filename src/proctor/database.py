@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,38 @@ def check(url: str, course: str) -> None:
             engine.dispose()
 
 
-def _check_version(connection: Any, tables: set[str], url: str) -> None:
+def create(url: str) -> None:
+    """Make the tables of a gradebook where there are none, and write down their version.
+
+    nbgrader would start a command for the version, which takes longer than marking a submission.
+    """
+    import sqlalchemy
+    from alembic.runtime.migration import MigrationContext
+    from nbgrader.api import Base
+
+    engine = sqlalchemy.create_engine(url, **_patience(url))
+    try:
+        with engine.begin() as connection:
+            if not sqlalchemy.inspect(connection).get_table_names():
+                Base.metadata.create_all(connection)
+                MigrationContext.configure(connection).stamp(_scripts(), "head")
+    finally:
+        engine.dispose()
+
+
+def _scripts() -> Any:
+    """nbgrader's own steps from one version of its tables to the next."""
     import nbgrader
     from alembic.config import Config
     from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(nbgrader.__file__).parent / "alembic"))
+    return ScriptDirectory.from_config(config)
+
+
+def _check_version(connection: Any, tables: set[str], url: str) -> None:
+    import nbgrader
 
     shown = _shown(url)
     if not {"assignment", "grade", "alembic_version"} <= tables:
@@ -59,9 +86,7 @@ def _check_version(connection: Any, tables: set[str], url: str) -> None:
             f"{shown} is a database, but no gradebook of nbgrader: name another one"
         )
     found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-    config = Config()
-    config.set_main_option("script_location", str(Path(nbgrader.__file__).parent / "alembic"))
-    scripts = ScriptDirectory.from_config(config)
+    scripts = _scripts()
     head = scripts.get_current_head()
     if found == head:
         return
@@ -156,14 +181,3 @@ def _shown(url: str) -> str:
 
     path = _file(url)
     return str(path) if path else sqlalchemy.make_url(url).render_as_string(hide_password=True)
-
-
-@contextlib.contextmanager
-def alembic_in_reach() -> Iterator[None]:
-    """nbgrader calls the alembic command, which lies beside this interpreter."""
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from typing import IO, Any
 
 from proctor import bans, jail, worker
 from proctor.exercise import Exercise
-from proctor.grading import Terms, banned_in, unrun
 from proctor.intake import take_in
 from proctor.records import Record
+from proctor.terms import Terms, banned_in, unrun
 
 ATTEMPTS = 3
 GRACE = 60.0  # seconds beyond every budget after which a silent worker is given up
@@ -45,6 +45,7 @@ class _Worker:
     student: str | None = None
     since: float = 0.0
     received: bytes = b""
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,11 +55,15 @@ class Engine:
     Args:
         level: of isolation.
         jobs: how many workers.
+
+    Attributes:
+        spent: CPU seconds of workers that have ended, by what they went into.
     """
 
     level: str
     jobs: int = 1
     workers: list[_Worker] = field(default_factory=list)
+    spent: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
@@ -100,6 +105,7 @@ class Engine:
                     continue
                 student, each.student = each.student, None
                 if reply is not None:
+                    each.spent = reply["cpu"]
                     yield self._record(exercise, student, submissions, terms, reply)
                     continue
                 said = self._stop(each)
@@ -194,6 +200,7 @@ class Engine:
     def _stop(self, each: _Worker) -> str:
         """End a worker; the last line of what it complained about."""
         self.workers.remove(each)
+        self.spent.update(each.spent)
         with contextlib.suppress(KeyError):
             self._selector.unregister(each.process.stdout)
         with contextlib.suppress(OSError):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # nbformat takes a second to import, in every worker
-    from nbformat import NotebookNode
+from typing import Any
 
 STUB = 'raise NotImplementedError("write your answer here")'  # as in nbgrader_config.py
 _DEFINED = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.M)
@@ -71,7 +69,7 @@ class Exercise:
     titles: dict[str, str] | None = None
 
     @classmethod
-    def read(cls, notebook: NotebookNode, assignment: str) -> Exercise:
+    def read(cls, notebook: Mapping[str, Any], assignment: str) -> Exercise:
         """The exercise in a notebook as :func:`proctor.release.read_source` gives it.
 
         Raises:
@@ -80,20 +78,21 @@ class Exercise:
         parts: list[Part] = []
         examples: list[str] = []
         titles: dict[str, str] = {}
-        for cell in notebook.cells:
-            marks = cell.metadata.get("nbgrader", {})
-            if marks.get("grade") and (marks.get("solution") or cell.cell_type != "code"):
+        for cell in notebook["cells"]:
+            marks, source = cell["metadata"].get("nbgrader", {}), cell["source"]
+            is_code = cell["cell_type"] == "code"
+            if marks.get("grade") and (marks.get("solution") or not is_code):
                 raise ValueError(f"{marks['grade_id']} is to be marked by hand; proctor marks code")
             kind = next((k for k in _FLAGS if marks.get(_FLAGS[k])), None)
-            if kind and cell.cell_type == "code":
+            if kind and is_code:
                 points = float(marks.get("points", 0)) if kind == "check" else 0.0
-                released = _released(cell.source, kind)
-                parts.append(Part(kind, marks["grade_id"], cell.source, released, points))
-            elif cell.cell_type == "code":
-                examples.append(cell.source)
+                released = _released(source, kind)
+                parts.append(Part(kind, marks["grade_id"], source, released, points))
+            elif is_code:
+                examples.append(source)
             else:
-                name = cell.metadata.get("proctor", {}).get("task", "" if not titles else None)
-                heading = re.search(r"^#+\s+(.+)$", cell.source, re.M)
+                name = cell["metadata"].get("proctor", {}).get("task", "" if not titles else None)
+                heading = re.search(r"^#+\s+(.+)$", source, re.M)
                 if name is not None and heading:
                     titles.setdefault(name, heading.group(1).strip())
         names = [part.grade_id for part in parts]

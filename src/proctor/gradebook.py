@@ -7,13 +7,15 @@ the records are kept all the same, and are written when it can.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proctor.database import GradebookError, alembic_in_reach, check, named_errors
+from proctor.database import GradebookError, check, create, named_errors
 from proctor.exercise import Exercise, Part, checksum
 from proctor.records import Record
 
@@ -71,12 +73,13 @@ def write(
                 f"{len(wanted)} checks of {exercise.assignment} as it is now: grade again"
             )
     check(url, course)
-    with named_errors(url), alembic_in_reach(), warnings.catch_warnings():
+    with named_errors(url), warnings.catch_warnings():
         from nbgrader.api import Gradebook
         from sqlalchemy.exc import SAWarning
 
         # nbgrader makes a submission's entries in an order that SQLAlchemy remarks on
         warnings.simplefilter("ignore", SAWarning)
+        create(url)
         with Gradebook(url, course) as gradebook, gradebook.engine.begin() as connection:
             # nbgrader commits after every entry, each time waiting for the disk; here all of them
             # are one transaction, written whole or not at all
@@ -89,6 +92,13 @@ def write(
             for record in records:
                 writer.record(record, (timestamps or {}).get(record.student, ""))
             return Written(len(records), writer.changed, tuple(writer.notes))
+
+
+def load() -> None:
+    """Load what :func:`write` needs, which takes seconds: in a thread, while workers mark."""
+    with contextlib.suppress(Exception):  # it is loaded again, and said, where it is needed
+        importlib.import_module("nbgrader.api")
+        importlib.import_module("alembic.config")
 
 
 def student_id(name: str) -> str:

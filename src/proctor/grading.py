@@ -10,84 +10,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from proctor import bans, records, seeds
+from proctor import bans
 from proctor.examiner import Examinee, Gone, Verdict, setup_namespace
 from proctor.exercise import Exercise, Part
 from proctor.forkserver import ForkServer
 from proctor.intake import Submission, take_in
-from proctor.limits import Limits
 from proctor.magics import without_magics
-from proctor.records import Cell, CheckResult, Note, Record
+from proctor.records import CheckResult, Note, Record
+from proctor.terms import Terms, banned_in, unrun
 
 NOTHING = "nothing is written here yet"
 AGAIN = ("failed", "missing", "error", "crashed", "timed out", "refused", "skipped")
 GONE = {"ended": "crashed", "cpu": "timed out", "wall": "timed out", "refused": "refused"}
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Under which terms submissions of one exercise are marked.
-
-    Args:
-        level: of isolation.
-        secret: of the course; no student knows it.
-        limits: for each candidate.
-        versions: of what else decides a mark (engine, library, torch), by name.
-    """
-
-    level: str
-    secret: bytes
-    limits: Limits = field(default_factory=Limits)
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def seed(self, exercise: Exercise, cells: Iterable[Cell]) -> bytes:
-        """The key that a submission's checks mix into their seeds."""
-        return seeds.key(self.secret, exercise.assignment, records.cells_text(cells))
-
-    def key(self, exercise: Exercise, student: str, taken: Submission) -> str:
-        """The name of the record that marking this submission gives."""
-        return records.record_key(
-            assignment=exercise.assignment,
-            student=student,
-            cells=taken.cells,
-            steps=taken.steps,
-            checks=[(p.grade_id, p.points, p.source) for p in exercise.parts if p.kind != "answer"],
-            versions=self.versions,
-            seed=self.seed(exercise, taken.cells).hex(),
-            isolation=self.level,
-            limits=self.limits.as_dict(),
-        )
-
-
-def banned_in(exercise: Exercise) -> tuple[str, ...]:
-    """What the locked cells of an exercise say that students may not use."""
-    names = (name for part in exercise.locked for name in bans.declared(part.source))
-    return tuple(dict.fromkeys(names))
-
-
-def unrun(
-    exercise: Exercise, student: str, terms: Terms, taken: Submission, outcome: str = "skipped"
-) -> Record:
-    """The record of a submission of which nothing can be run."""
-    checks = tuple(
-        CheckResult(part.grade_id, 0.0, part.points, outcome, taken.reason)
-        for part in exercise.checks
-    )
-    return Record(
-        assignment=exercise.assignment,
-        student=student,
-        key=terms.key(exercise, student, taken),
-        seed=terms.seed(exercise, taken.cells).hex(),
-        isolation=terms.level,
-        versions=terms.versions,
-        checks=checks,
-        cells=taken.cells,
-        intake=taken.notes,
-        reason=taken.reason,
-    )
 
 
 class Grader:

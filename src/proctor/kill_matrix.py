@@ -15,10 +15,10 @@ from proctor import doctor, release
 from proctor.answers import Misconception, RightAnswer
 from proctor.engine import Engine, versions
 from proctor.exercise import Exercise
-from proctor.grading import Terms
 from proctor.limits import Limits
 from proctor.plain import Check, Marks
 from proctor.records import Record
+from proctor.terms import Terms
 
 Answer = Misconception | RightAnswer
 

@@ -7,6 +7,7 @@ runs without a notebook, where such a line would stop the whole cell.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 
 # of these, the rest of the cell is Python all the same
@@ -14,6 +15,7 @@ _WRAPPERS = ("time", "timeit", "capture", "prun", "python", "python3")
 _COMMAND = re.compile(r"^(\s*)(?:[%!]|\?+\w)|^(\s*)\w[\w.]*\?{1,2}\s*$")
 
 
+@functools.lru_cache(maxsize=256)  # a cell is looked at several times in one submission
 def without_magics(source: str) -> str:
     """A cell without the notebook's commands, every line keeping its number.
 

@@ -27,32 +27,11 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
+from proctor.sources import ReleaseError, assignments, made_from, source_path
+
+__all__ = ["ReleaseError", "assignments", "read_source", "release", "source_path"]
 KINDS = ("setup", "task", "answer", "check")
 LEVELS = {1: "●○○", 2: "●●○", 3: "●●●"}
-
-
-class ReleaseError(ValueError):
-    """A source that cannot be released; the message names the file, the cell and the mend."""
-
-
-def assignments(root: Path) -> list[str]:
-    """Names of all exercises under ``root/solutions``, in the order of the chapters."""
-    return sorted(
-        path.parent.name for path in root.glob("solutions/[0-9]*_*/*.py") if _is_source(path)
-    )
-
-
-def source_path(root: Path, assignment: str) -> Path:
-    """The reviewed source of an assignment: ``solutions/05_name/name.py``.
-
-    Raises:
-        ReleaseError: if there is none, naming those there are.
-    """
-    path = root / "solutions" / assignment / f"{assignment.partition('_')[2]}.py"
-    if not path.is_file():
-        known = ", ".join(assignments(root)) or "none"
-        raise ReleaseError(f"no source {path.relative_to(root)}; the exercises here are: {known}")
-    return path
 
 
 def read_source(path: Path) -> NotebookNode:
@@ -93,7 +72,9 @@ def write_source(root: Path, assignment: str) -> Path:
     """Write the notebook that nbgrader wants beside the source; returns its path."""
     path = source_path(root, assignment)
     target = path.with_suffix(".ipynb")
-    _write_if_changed(target, nbformat.writes(read_source(path)) + "\n")
+    notebook = read_source(path)
+    notebook.metadata["proctor"] = {"made_from": made_from(path, notebook)}
+    _write_if_changed(target, nbformat.writes(notebook) + "\n")
     return target
 
 
@@ -247,10 +228,6 @@ def _mark(cell: NotebookNode, grade_id: str, points: int | None = None, **flags:
 
 def _kernelspec() -> NotebookNode:
     return NotebookNode(display_name="Python 3", language="python", name="python3")
-
-
-def _is_source(path: Path) -> bool:
-    return path.stem == path.parent.name.partition("_")[2]
 
 
 def _quietly(call, *args, **options) -> None:

@@ -14,8 +14,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 MARK = "__given__"  # a name that only the namespace of a check holds
 
 
@@ -33,6 +31,8 @@ def mixed(key: bytes, seed: object) -> int:
 @contextmanager
 def keyed(key: bytes, check: str) -> Iterator[None]:
     """Mix the key into every seed that a check sets itself; the library's own seeds stay."""
+    import torch  # here, since the driver makes keys and needs no torch
+
     plain = torch.manual_seed, torch.Generator
 
     class Generator(torch.Generator):
@@ -40,10 +40,13 @@ def keyed(key: bytes, check: str) -> Iterator[None]:
             return super().manual_seed(mixed(key, seed) if _by_check() else seed)
 
     def manual_seed(seed: int) -> torch.Generator:
-        return plain[0](mixed(key, seed) if _by_check() else seed)
+        # torch's own function also writes down where it was called from, for the sake of GPUs
+        if _by_check():
+            return torch.default_generator.manual_seed(mixed(key, seed))
+        return plain[0](seed)
 
     state = torch.get_rng_state()
-    plain[0](mixed(key, check))
+    torch.default_generator.manual_seed(mixed(key, check))
     random.seed(mixed(key, check))
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(mixed(key, check) % 2**32)

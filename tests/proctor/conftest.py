@@ -9,8 +9,8 @@ import pytest
 
 from proctor import release
 from proctor.exercise import Exercise
-from proctor.grading import Terms
 from proctor.limits import Limits, MiB
+from proctor.terms import Terms
 
 HERE = Path(__file__).parent
 SMALL = Limits(

@@ -123,7 +123,7 @@ THROUGH = (
 def test_the_engine_gives_the_same_points_behind_its_walls():
     from proctor import doctor
     from proctor.engine import Engine
-    from proctor.grading import Terms
+    from proctor.terms import Terms
 
     levels = [level for level in ("namespaces", "landlock") if level in doctor.offered()]
     if not levels:
