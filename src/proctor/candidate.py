@@ -37,7 +37,6 @@ class Candidate(Peer):
         words = {
             "cell": self._serve_cell,
             "attribute": self._serve_attribute,
-            "given": self._serve_given,
             "begin": self._serve_begin,
         }
         super().__init__(channel, words, open_handed=True)
@@ -92,17 +91,17 @@ class Candidate(Peer):
             return {"method": True}, packer
         return {"v": packer.value(value)}, packer
 
-    def _serve_given(self, served: Served) -> tuple[dict, Packer]:
+    def open(self, served: Served) -> None:
         """Put the examiner's callables under the student's names, or the student's own back."""
+        super().open(served)
         names = self.module.__dict__
-        for name, data in of(dict, served.head.get("names")).items():
+        for name, data in of(dict, served.head.get("given", {})).items():
             if data is None:
-                old = self.lent.pop(name)
-                names.pop(name) if old is _ABSENT else names.update({name: old})
+                old = self.lent.pop(name, _ABSENT)
+                names.pop(name, None) if old is _ABSENT else names.update({name: old})
             else:
                 self.lent.setdefault(name, names.get(name, _ABSENT))
                 names[name] = served.unpacker.value(data)
-        return {}, self.packer()
 
     def _serve_begin(self, served: Served) -> tuple[dict, Packer]:
         """Before a check: forget the last one, seed every generator, and say what is defined.
@@ -169,7 +168,7 @@ def settle(head: dict[str, Any]) -> None:
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
     if torch.get_default_device().type != "cpu":
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)  # "cpu" would slow down whatever makes a tensor
     torch.set_grad_enabled(True)
     if head.get("rng"):
         state = bytearray(base64.b64decode(head["rng"]))

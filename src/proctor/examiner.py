@@ -28,6 +28,7 @@ from proctor import libc, seeds
 from proctor.limits import Limits, MiB
 from proctor.link import of, text_of
 from proctor.peer import Peer
+from proctor.values import Packer
 from proctor.wire import Channel, Closed, WireError
 
 HOARD = 192 * MiB  # what a notebook may hold in variables and in libraries that it imports
@@ -83,6 +84,8 @@ class Examinee(Peer):
         self._memory_start = private_memory(pid)
         self._cpu_end = self._idle_start = 0.0
         self._state: torch.Tensor | None = None
+        self._lent: dict[str, Any] = {}  # what stands under the student's names here
+        self._told: dict[str, Any] = {}  # and what the candidate knows of it
 
     def run(self, label: str, source: str) -> tuple[str, dict[str, str] | None]:
         """Run a cell of the notebook; what it printed, and the error that stopped it.
@@ -92,7 +95,7 @@ class Examinee(Peer):
         """
         with self._budget():
             packer = self.packer()
-            head = {"label": label, "source": source} | self.ambient()
+            head = {"label": label, "source": source} | self.ambient(packer)
             try:
                 reply, _ = self.request("cell", packer, **head)
             except Exception as error:  # the candidate's own side was tampered with
@@ -141,8 +144,13 @@ class Examinee(Peer):
         except WireError as error:
             raise Gone("refused", f"what came back was refused: {error}") from None
 
-    def ambient(self) -> dict[str, Any]:
+    def ambient(self, packer: Packer) -> dict[str, Any]:
         head: dict[str, Any] = {"dtype": str(torch.get_default_dtype()).removeprefix("torch.")}
+        given = {n: packer.value(x) for n, x in self._lent.items() if self._told.get(n) is not x}
+        given |= dict.fromkeys(self._told.keys() - self._lent.keys())
+        if given:
+            head["given"] = given
+            self._told = dict(self._lent)
         state = torch.get_rng_state()
         if self._state is None or not torch.equal(state, self._state):
             self._state = state
@@ -155,7 +163,9 @@ class Examinee(Peer):
 
     def _begin(self, seed: int, wanted: list[str]) -> dict[str, Any]:
         """Let the candidate forget the last check; those names that the student defined."""
-        reply, unpacker = self.request("begin", self.packer(), seed=seed, names=wanted)
+        packer = self.packer()
+        head = {"seed": seed, "names": wanted, **self.ambient(packer)}
+        reply, unpacker = self.request("begin", packer, **head)
         found = _guarded(of, dict, reply.get("found"))
         return {n: _guarded(unpacker.value, found[n]) for n in wanted if n in found}
 
@@ -163,8 +173,8 @@ class Examinee(Peer):
         @contextmanager
         def replaced() -> Iterator[None]:
             before = {name: here[name] for name in lent if name in here}
-            packer = self.packer()
-            self.request("given", packer, names={n: packer.value(x) for n, x in lent.items()})
+            outer = self._lent
+            self._lent = outer | lent  # the candidate is told with the next request
             here.update(lent)
             try:
                 yield
@@ -172,7 +182,7 @@ class Examinee(Peer):
                 for name in lent:
                     here.pop(name)
                 here.update(before)
-                self.request("given", self.packer(), names=dict.fromkeys(lent))
+                self._lent = outer
 
         return replaced()
 

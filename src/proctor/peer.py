@@ -47,8 +47,8 @@ class Peer(Link):
         self._standins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._next = 0
 
-    def ambient(self) -> dict[str, Any]:
-        """What a call tells of this side's settings."""
+    def ambient(self, packer: Packer) -> dict[str, Any]:
+        """What goes along with a request, so that the other side's surroundings fit this one's."""
         return {}
 
     def told(self, reply: dict) -> None:
@@ -66,7 +66,7 @@ class Peer(Link):
             "k": {name: packer.value(x) for name, x in kwargs.items()},
             "grad": torch.is_grad_enabled(),
             "drop": self.dropped,
-            **self.ambient(),
+            **self.ambient(packer),
         }
         self.dropped = []
         leaves = [t for t in packer.tensors if t.requires_grad] if head["grad"] else []
@@ -86,14 +86,15 @@ class Peer(Link):
     def attribute(self, target: Any, name: str) -> Any:
         """Read an attribute of an object of the other side; methods come as something to call."""
         packer = self.packer()
-        reply, unpacker = self.request("attribute", packer, of=packer.value(target), name=name)
+        head = {"of": packer.value(target), "name": name, **self.ambient(packer)}
+        reply, unpacker = self.request("attribute", packer, **head)
         return RemoteMethod(target, name) if reply.get("method") else unpacker.value(reply.get("v"))
 
     def backward(self, number: int, grads: tuple, leaves: list[tuple]) -> list[Any]:
         """Gradients of the leaves of an earlier call, from those of its outputs."""
         packer = self.packer()
-        sent = [packer.value(g) for g in grads]
-        reply, unpacker = self.request("backward", packer, call=number, g=sent)
+        head = {"g": [packer.value(g) for g in grads], **self.ambient(packer)}
+        reply, unpacker = self.request("backward", packer, call=number, **head)
         found = unpacker.value(reply.get("v"))
         if type(found) is not list or len(found) != len(leaves):
             raise WireError("gradients for another number of inputs")

@@ -33,7 +33,9 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_TENSORS = 4096
+AT_ONCE = 65536  # bytes that are looked for in one go
 INT64 = 2**63
+_text = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class WireError(Exception):
@@ -65,6 +67,7 @@ class Channel:
         self.limits = limits
         self.idle = idle
         self._poll = select.poll()
+        self._ahead = bytearray()  # what came in with the bytes that were asked for
 
     def send(self, head: dict[str, Any], storages: list[torch.Tensor] = ()) -> None:
         """Send a head and the storages (one-dimensional, contiguous) that it speaks of.
@@ -73,7 +76,7 @@ class Channel:
             Refused: if either is over its limit; nothing has been sent then.
             WireError: if the other side is gone.
         """
-        text = json.dumps(head, separators=(",", ":")).encode()
+        text = _text(head).encode()
         parts = _blob(storages) if storages else []
         size = sum(len(part) for part in parts)
         if len(text) > self.limits.head or size > self.limits.frame + self.limits.head:
@@ -126,11 +129,20 @@ class Channel:
                 parts[0] = parts[0][sent:]
 
     def _receive(self, size: int) -> bytearray:
-        data = bytearray(size)
+        """The next so many bytes; a small frame comes in with one look at the socket."""
+        data, ahead = bytearray(size), self._ahead
         rest = memoryview(data)
+        rest, ahead[:size] = _filled(rest, ahead[:size]), b""
         while rest:
             try:
-                n = self.sock.recv_into(rest)
+                if len(rest) > AT_ONCE:
+                    n = self.sock.recv_into(rest)
+                    rest = rest[n:]
+                else:
+                    part = self.sock.recv(AT_ONCE)
+                    n = len(part)
+                    ahead += part[len(rest) :]
+                    rest = _filled(rest, part[: len(rest)])
             except BlockingIOError:
                 self._wait(select.POLLIN)
                 continue
@@ -138,13 +150,18 @@ class Channel:
                 raise Closed(f"the other side is gone ({error.strerror})") from None
             if not n:
                 raise Closed("the other side closed the connection")
-            rest = rest[n:]
         return data
 
     def _wait(self, event: int) -> None:
         self._poll.register(self.sock, event)
         while not self._poll.poll(20 if self.idle else None):
             self.idle()
+
+
+def _filled(room: memoryview, part: bytes) -> memoryview:
+    """The room that is left once a part is written to its start."""
+    room[: len(part)] = part
+    return room[len(part) :]
 
 
 def _blob(storages: list[torch.Tensor]) -> list[Any]:
@@ -159,7 +176,7 @@ def _blob(storages: list[torch.Tensor]) -> list[Any]:
         }
         offset += size
         parts.append(s.view(torch.uint8).numpy().data if size else b"")
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = _text(header).encode()
     text += b" " * (-len(text) % 8)
     return [struct.pack("<Q", len(text)) + text, *parts]
 
