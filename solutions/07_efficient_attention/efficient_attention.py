@@ -96,9 +96,9 @@ def tiny_model(seed, words=40, width=16):
 #
 # A softmax needs the maximum of its row and the sum of its exponentials: the whole row, it seems.
 # It can be had in pieces (Milakov & Gimelshein 2018). For each row three things are kept: the
-# largest score so far `m`, the sum `mass` of $e^{s - m}$, and the weighted sum `o` of values. When
-# a tile of new scores comes, the old sums may have been scaled by a maximum that is too small, so
-# they are scaled down to the new one:
+# largest score so far `m`, the sum `mass` of $e^{s - m}$ ($l$ in the chapter), and the weighted sum
+# `o` of values. When a tile of new scores comes, the old sums may have been scaled by a maximum
+# that is too small, so they are scaled down to the new one:
 #
 # $$m' = \max\bigl(m, \max_j s_j\bigr) \qquad
 # \mathit{mass}' = e^{m - m'} \mathit{mass} + \sum_j e^{s_j - m'} \qquad
@@ -167,7 +167,10 @@ def online_softmax(m, mass, o, s, v):
 # %% check="online_softmax__by_hand" points=1
 ln2 = torch.tensor(2.0).log()
 state = torch.tensor([[-torch.inf]] * 2), torch.zeros(2, 1), torch.zeros(2, 1)
-with checks.case("a first tile: scores (0, ln 2) in row 0 and (0, 0) in row 1, values 8 and 4"):
+columns = "m and mass are columns, one number a row: keepdim=True keeps the axis"
+with checks.case(
+    "a first tile: scores (0, ln 2) in row 0 and (0, 0) in row 1, values 8 and 4", columns
+):
     state = online_softmax(
         *state, torch.tensor([[0.0, 1.0], [0.0, 0.0]]) * ln2, torch.tensor([[8.0], [4.0]])
     )
@@ -187,9 +190,9 @@ with checks.case("a first tile: scores (0, ln 2) in row 0 and (0, 0) in row 1, v
                 ),
                 "the exponentials were averaged, not summed": torch.tensor([0.75, 1.0])[:, None],
             },
-            hint="m is ln 2 and 0; the exponentials of s − m are (½, 1) and (1, 1)",
+            hint=f"m is ln 2 and 0; the exponentials of s − m are (½, 1) and (1, 1); {columns}",
         )
-with checks.case("a second tile: score ln 4 in row 0 and −ln 2 in row 1, value 2"):
+with checks.case("a second tile: score ln 4 in row 0 and −ln 2 in row 1, value 2", columns):
     state = online_softmax(
         torch.tensor([[ln2], [0.0]]), torch.tensor([[1.5], [2.0]]), torch.tensor([[8.0], [12.0]]),
         torch.tensor([[2.0], [-1.0]]) * ln2, torch.tensor([[2.0]]),
@@ -234,9 +237,12 @@ state = (
     torch.zeros(3, 1).double(),
     torch.zeros(3, 2).double(),
 )
-for start in range(0, 8, 2):
-    state = online_softmax(*state, s[:, start : start + 2], v[start : start + 2])
-with checks.case("scores that rise by 2000 from tile to tile, two at a time, in float64"):
+with checks.case(
+    "scores that rise by 2000 from tile to tile, two at a time, in float64",
+    "m and mass are columns, one number a row: keepdim=True keeps the axis",
+):
+    for start in range(0, 8, 2):
+        state = online_softmax(*state, s[:, start : start + 2], v[start : start + 2])
     checks.close(
         state[2] / state[1],
         expected,
@@ -394,7 +400,10 @@ generator = torch.Generator().manual_seed(1)
 q, k, v = (torch.randn(*shape, generator=generator) for shape in [(5, 4), (7, 4), (7, 2)])
 k = k * torch.linspace(1, 4, 7)[:, None]  # larger scores towards the end
 with (
-    checks.case("5 queries, 7 keys, tile=3: the last tiles are shorter"),
+    checks.case(
+        "5 queries, 7 keys, tile=3: the last tiles are shorter",
+        "give the state of a tile as many rows as the tile has, which may be fewer than `tile`",
+    ),
     checks.given(online_softmax=_softmax_step),
     checks.unchanged(q=q, k=k, v=v),
 ):
@@ -428,7 +437,10 @@ from lookback.efficient.tiled import online_softmax as _softmax_step
 
 generator = torch.Generator().manual_seed(2)
 q, k, v = (torch.randn(300, 4, generator=generator) for _ in range(3))
-with checks.case("300 queries and keys, tile=128"), checks.given(online_softmax=_softmax_step):
+with (
+    checks.case("300 queries and keys, tile=128", "the last tile has 44 rows"),
+    checks.given(online_softmax=_softmax_step),
+):
     checks.close(tiled_attention(q, k, v, tile=128), attention(q, k, v), what="the output")
 q, k, v = (torch.randn(8192, 4, generator=generator) for _ in range(3))
 with (
@@ -592,45 +604,35 @@ def attention_backward(grad, q, k, v, out, L):
 
 
 # %% check="attention_backward__by_hand" points=1
-q, k = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
-v, grad = torch.tensor([[4.0], [0.0]]), torch.tensor([[1.0], [3.0]])
+q, k = torch.tensor([[0.0], [2.0], [0.0]]), torch.tensor([[1.0], [-1.0]])
+v, grad = torch.tensor([[4.0], [0.0]]), torch.tensor([[1.0], [3.0], [2.0]])
 with checks.case(
-    "two queries, two keys, K = V = 1: the example, and a second query 2 with gradient 3"
+    "three queries, two keys, K = V = 1: the example, a query 2 with gradient 3, a query 0 with "
+    "gradient 2",
+    "L and D are one number a query: make columns of them, L[..., None] and keepdim=True",
 ):
     found = attention_backward(grad, q, k, v, attention(q, k, v), (q @ k.mT).logsumexp(-1))
     # row 1: P = (a, 1 − a) with a = e²/(e² + e⁻²), and dS = ±3 · a · 4 · (1 − a)
     a = torch.tensor(4.0).sigmoid()
     slope = 12 * a * (1 - a)
-    for name, gradient, expected in zip(
-        ("dq", "dk", "dv"),
-        found,
-        (
-            torch.stack([torch.tensor(2.0), 2 * slope]),
-            torch.stack([2 * slope, -2 * slope]),
-            torch.stack([0.5 + 3 * a, 0.5 + 3 * (1 - a)]),
-        ),
-        strict=True,
-    ):
+    expected = {
+        "dq": [2.0, 2 * slope, 4.0],
+        "dk": [2 * slope, -2 * slope],
+        "dv": [1.5 + 3 * a, 1.5 + 3 * (1 - a)],
+    }
+    without_D = {"dq": [2.0, 12 * a, 4.0], "dk": [24 * a, 0.0]} | {"dv": expected["dv"]}
+    without_P = {"dq": [4.0, 12.0, 8.0], "dk": [24 * (1 - a), -24 * a]} | {"dv": expected["dv"]}
+    for name, gradient in zip(expected, found, strict=True):
         checks.close(
             gradient,
-            expected[:, None],
+            torch.tensor(expected[name])[:, None],
             what=name,
             suspects={
-                "the sign is wrong": -expected[:, None],
-                "D is missing: dS = P ∘ (dP − D), not P ∘ dP": torch.stack(
-                    {
-                        "dq": [torch.tensor(2.0), 12 * a],
-                        "dk": [24 * a, torch.tensor(0.0)],
-                        "dv": list(expected),
-                    }[name]
-                )[:, None],
-                "P is missing: dS = P ∘ (dP − D)": torch.stack(
-                    {
-                        "dq": [torch.tensor(4.0), torch.tensor(12.0)],
-                        "dk": [24 * (1 - a), -24 * a],
-                        "dv": list(expected),
-                    }[name]
-                )[:, None],
+                "the sign is wrong": -torch.tensor(expected[name])[:, None],
+                "D is missing: dS = P ∘ (dP − D), not P ∘ dP": torch.tensor(without_D[name])[
+                    :, None
+                ],
+                "P is missing: dS = P ∘ (dP − D)": torch.tensor(without_P[name])[:, None],
             },
             hint="of the first query alone: dP = (4, 0), D = 2, dS = (1, −1), dq = 2, dv = (½, ½)",
         )
@@ -646,7 +648,10 @@ for batch, T, S, K, V in [((), 3, 5, 4, 2), ((2, 3), 4, 3, 9, 5)]:
     expected = torch.autograd.grad(attention(*leaves), leaves, grad)
     scores = q @ k.mT / K**0.5
     with (
-        checks.case(f"batch {batch}, T = {T}, S = {S}, K = {K}, V = {V}, float64"),
+        checks.case(
+            f"batch {batch}, T = {T}, S = {S}, K = {K}, V = {V}, float64",
+            "L and D are columns: L[..., None], keepdim=True; k.mT swaps the last two axes",
+        ),
         checks.unchanged(grad=grad, q=q, k=k, v=v),
     ):
         found = attention_backward(grad, q, k, v, attention(q, k, v), scores.logsumexp(-1))
@@ -837,6 +842,12 @@ for causal in (False, True):
                 "the window is one too wide: the distance is below width, not up to it": _mean(
                     (distance.abs() <= 2) & past
                 ),
+                "before the query it is one too wide: i − j stays below width": _mean(
+                    (distance <= 2) & (distance > -2) & past
+                ),
+                "after the query it is one too wide: j − i stays below width": _mean(
+                    (distance < 2) & (distance >= -2) & past
+                ),
                 "the window is one too narrow: width counts the query's own position": _mean(
                     (distance.abs() < 1) & past
                 ),
@@ -855,10 +866,6 @@ for causal in (False, True):
                     (distance.abs() < 2)
                     & past
                     & (torch.arange(5)[:, None] // 2 == torch.arange(5) // 2)
-                ),
-                "the query itself is closed": _mean(
-                    (distance.abs() < 3) & (distance != 0) & past
-                    | (distance == 0) & (torch.arange(5) == 0)
                 ),
             },
             hint="with width 2 query 1 sees keys 0, 1 and 2, and under causal=True 0 and 1",
@@ -1131,7 +1138,9 @@ wrong = {
     * (torch.arange(11)[:, None] // 4 - torch.arange(11) // 4 < 2),
 }
 for form in ("parallel", "recurrent", "chunked"):
-    with checks.case(f'11 tokens, form="{form}", chunk=4', "the last chunk has 3 tokens"):
+    with checks.case(
+        f'11 tokens, form="{form}", chunk=4', "count axes from the end; the last chunk has 3 tokens"
+    ):
         checks.close(
             linear_attention(q, k, v, form=form, chunk=4),
             _weighted(past),
@@ -1286,7 +1295,10 @@ omega = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0], [0.5, 0.0, 3.0
 product = torch.tensor([[2.0, 0.0, 1.0], [1.0, 1.0, -1.5]])
 square = torch.tensor([[4.0], [6.0]])
 right = (product - square / 2).exp() / 3**0.5
-with checks.case("2 tokens, K = 4, m = 3"), checks.unchanged(x=x, omega=omega):
+with (
+    checks.case("2 tokens, K = 4, m = 3", "‖x‖² is one number a token: keepdim=True"),
+    checks.unchanged(x=x, omega=omega),
+):
     checks.close(
         random_features(x, omega),
         right,
@@ -1320,7 +1332,9 @@ with checks.case("2 tokens, K = 4, m = 3"), checks.unchanged(x=x, omega=omega):
 torch.manual_seed(1)
 q, k = torch.randn(3, 4) / 3, torch.randn(5, 4) / 3
 omega = torch.randn(100_000, 4)
-with checks.case("100 000 draws, 3 queries and 5 keys of width 4"):
+with checks.case(
+    "100 000 draws, 3 queries and 5 keys of width 4", "‖x‖² is one number a token: keepdim=True"
+):
     estimate = random_features(q, omega) @ random_features(k, omega).mT
 product, both = q @ k.mT, (q[:, None] + k).square().sum(-1)
 deviation = ((2 * product).exp() * both.expm1() / len(omega)).sqrt()
