@@ -143,9 +143,18 @@ def test_torch_finds_nothing_wrong_with_the_operator(device):
     mask = torch.rand(1, 2, 17, device=device) < 0.5
     log_decay = -torch.rand(1, 2, 17, device=device)
     given = (q, k, v, mask, log_decay.requires_grad_(), 3, 0.5, "elu", True, 16)
-    # the backward pass looks at the values of decays, which no symbol has
-    tests = ("test_schema", "test_autograd_registration", "test_faketensor")
-    opcheck(torch.ops.lookback.linear_attention.default, given, test_utils=tests)
+    opcheck(torch.ops.lookback.linear_attention.default, given)
+
+
+def test_a_second_derivative_is_refused_and_a_first_one_under_create_graph_is_not(device):
+    q, k, v = inputs(9, 9, device=device)
+    q.requires_grad_()
+    out = linear_triton.attention(q, k, v, causal=True)
+    (grad,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+    plain = linear.attention(q, k, v, causal=True)
+    torch.testing.assert_close(grad, torch.autograd.grad(plain.square().sum(), q)[0])
+    with pytest.raises(RuntimeError, match="linear attention have no second derivative"):
+        grad.sum().backward()
 
 
 @pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="needs a GPU")

@@ -12,7 +12,7 @@ The weights are computed again from the saved log-sum-exp, so nothing of size ``
 The paper walks over queries once and adds its shares of ``dQ`` up in memory, from many programs at
 once. Here one kernel walks over keys for ``dQ`` and one over queries for ``dK`` and ``dV``. That
 is seven matrix products a tile instead of five, and in return every number is written once, by one
-program: the result is the same bits in every run.
+program: with the same tiles the result is the same bits in every run.
 """
 
 # ruff: noqa: E741 - O and l are the paper's letters

@@ -16,8 +16,9 @@ KEY = ["size", "PADDED_K", "PADDED_V", "LOWER", "UPPER", "MASK", "SHARE"]
 
 
 def size_class(T: int, S: int) -> int:
-    """Lengths to the next power of two, so that a batch of another length is not tuned anew."""
-    return triton.next_power_of_2(max(T, S, 1))
+    """One number for both lengths, each to the next power of two: not every length is tuned anew,
+    and one query to many keys is another thing than many to many."""
+    return 64 * (T - 1).bit_length() + (S - 1).bit_length()
 
 
 def _configs(*sizes: tuple[int, int, int, int]) -> list[triton.Config]:

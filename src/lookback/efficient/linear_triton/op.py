@@ -19,6 +19,7 @@ import triton
 from torch import Tensor
 
 from lookback.efficient import linear
+from lookback.efficient.flash_triton.tuning import size_class
 from lookback.efficient.linear_triton.kernels import linear_outputs, linear_states
 
 OPTIONS = "int offset, float scale, str features, bool normalise, int chunk"
@@ -61,7 +62,7 @@ def linear_attention(q, k, v, mask, log_decay, offset, scale, features, normalis
         "open_keys": sums if mask is None else mask.view(torch.uint8),
         "mask_batch": 0 if mask is None else mask.stride(0),
         "mask_head": 0 if mask is None else mask.stride(1),
-        "size": triton.next_power_of_2(max(T, S)),
+        "size": size_class(T, S),
         **{"FEATURES": features, "WIDTH_K": K, "WIDTH_V": V, "PADDED_K": padded, "CHUNK": chunk},
         **{"DECAY": log_decay is not None, "MASK": mask is not None},
     }
@@ -90,13 +91,43 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad, _):
-    q, k, v, mask, log_decay, out, total = ctx.saved_tensors
-    gradients = backward(grad, q, k, v, mask, log_decay, out, total, *ctx.options)
-    dq, dk, dv = (g.to(x.dtype) for g, x in zip(gradients, (q, k, v), strict=False))
-    return dq, dk, dv, None, gradients[3], *[None] * len(ctx.options)
+    dq, dk, dv, d_log_decay = linear_attention_backward(grad, *ctx.saved_tensors, *ctx.options)
+    if ctx.saved_tensors[4] is None:
+        d_log_decay = None
+    return dq, dk, dv, None, d_log_decay, *[None] * len(ctx.options)
+
+
+@torch.library.custom_op(
+    "lookback::linear_attention_backward",
+    mutates_args=(),
+    schema=(
+        "(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor? mask, Tensor? log_decay, Tensor out, "
+        f"Tensor total, {OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)"
+    ),
+)
+def linear_attention_backward(grad, q, k, v, mask, log_decay, out, total, *options):
+    """Gradients of ``q``, ``k``, ``v`` and ``log_decay``; the last is empty where there is none."""
+    with torch.autocast(q.device.type, enabled=False):
+        gradients = backward(grad, q, k, v, mask, log_decay, out, total, *options)
+    dq, dk, dv = (g.to(x.dtype).contiguous() for g, x in zip(gradients, (q, k, v), strict=False))
+    return dq, dk, dv, total.new_empty(0) if log_decay is None else gradients[3].contiguous()
+
+
+@linear_attention_backward.register_fake
+def _(grad, q, k, v, mask, log_decay, out, total, *options):
+    dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
+    return dq, dk, dv, total.new_empty(0 if log_decay is None else log_decay.shape)
+
+
+def _no_second_derivative(ctx, *_):
+    raise RuntimeError(
+        "the kernels of linear attention have no second derivative; use "
+        "lookback.efficient.linear.attention"
+    )
 
 
 linear_attention.register_autograd(_backward, setup_context=_setup_context)
+linear_attention_backward.register_autograd(_no_second_derivative)
 
 
 def backward(
