@@ -185,10 +185,14 @@ def test_the_compiled_kernels_are_near_plain_torch_at_real_sizes(decay, width):
         ),
     ],
 )
-def test_the_kernels_name_what_they_cannot_serve(change, message):
+def test_the_kernels_name_what_they_cannot_serve(device, change, message):
     given = {"q": torch.randn(2, 4, 8), "k": torch.randn(2, 5, 8), "v": torch.randn(2, 5, 8)}
+    given = {
+        name: x.to(device) if isinstance(x, torch.Tensor) else x
+        for name, x in (given | change).items()
+    }
     with pytest.raises(ValueError, match=message):
-        linear_triton.attention(**(given | {"causal": True} | change))
+        linear_triton.attention(**given, causal=True)
 
 
 def test_where_there_is_no_gpu_they_say_so(monkeypatch):
