@@ -31,7 +31,7 @@ from rich.console import Console
 from ladder import corpus, results
 from ladder.fit import Run, Watch, fit
 from ladder.kinds import KINDS, Recipe, facts
-from ladder.score import score
+from ladder.score import resampled, score
 from lookback import measure
 from lookback.transformer import count_parameters
 
@@ -44,6 +44,7 @@ PLAN = [
     *(("de-en", kind, 0) for kind in LADDER),
     ("en-fr", "bahdanau", 0),
     ("en-fr", "transformer", 0),
+    ("de-en", "longer", 0),
     *(("de-en", kind, 1) for kind in LADDER),
     *(("de-en", kind, 2) for kind in LADDER),
 ]
@@ -55,9 +56,9 @@ def main(
     pair: Annotated[str | None, typer.Option(help="only this pair of languages: de-en")] = None,
     kind: Annotated[str | None, typer.Option(help=f"only this model: {', '.join(KINDS)}")] = None,
     seed: Annotated[int | None, typer.Option(help="only this seed")] = None,
-    epochs: Annotated[int, typer.Option(help="passes over the training set")] = Recipe.epochs,
+    epochs: Annotated[int | None, typer.Option(help="passes over the training set")] = None,
     limit: Annotated[int | None, typer.Option(help="pairs of each part that are read")] = None,
-    precision: Annotated[str, typer.Option(help="of the forward pass")] = Recipe.precision,
+    precision: Annotated[str | None, typer.Option(help="of the forward pass")] = None,
     score_again: Annotated[bool, typer.Option(help="score what was scored before, too")] = False,
     folder: Annotated[Path, typer.Option(help="of checkpoints")] = ROOT / "_build" / "translation",
     out: Annotated[Path, typer.Option(help="of results")] = ROOT / "benchmarks" / "results",
@@ -67,10 +68,12 @@ def main(
 
     torch.set_num_threads(1)
     console, first = Console(), PartialState().is_main_process
-    recipe = Recipe(epochs=epochs, precision=precision)
+    given = {"epochs": epochs, "precision": precision}
+    given = {name: value for name, value in given.items() if value is not None}
     for wanted in PLAN:
-        if any(given not in (None, x) for given, x in zip((pair, kind, seed), wanted, strict=True)):
+        if any(x not in (None, y) for x, y in zip((pair, kind, seed), wanted, strict=True)):
             continue
+        recipe = Recipe(**(KINDS[wanted[1]].recipe | given))
         run = Run(*wanted, folder / "-".join(map(str, wanted)))
         if done(run, recipe) and not score_again:
             continue
@@ -125,18 +128,25 @@ def collect(folder: Path, out: Path, limit: int | None) -> None:
         [entry for runs in groups.values() for entry in results.maps(runs)],
     )
     written = {
-        kind: read(groups["de-en", kind][0][0].folder / "written.json")["beam"]
+        kind: read(groups["de-en", kind][0][0].folder / "written.json")
         for kind in ("none", "bahdanau", "luong", "transformer")
         if ("de-en", kind) in groups
     }
-    if written:
-        data = corpus.read("de-en", limit)
-        joint = corpus.subwords(data.train, Recipe.subwords)
-        shown = {
-            "corpus": results.corpus_facts(data, joint),
-            "examples": results.examples(data, joint, written),
-        }
-        results.write(out / "multi30k_examples.json", shown)
+    if not written:
+        return
+    data = corpus.read("de-en", limit)
+    joint = corpus.subwords(data.train, Recipe.subwords)
+    shown = {
+        "corpus": results.corpus_facts(data, joint),
+        "examples": results.examples(
+            data, joint, {k: texts["beam"] for k, texts in written.items()}
+        ),
+    }
+    if "bahdanau" in written and len(written) > 1:
+        greedy = {kind: texts["greedy"] for kind, texts in written.items()}
+        references = [wanted for _, wanted in data.test]
+        shown["resampled"] = resampled(greedy, references, baseline="bahdanau")
+    results.write(out / "multi30k_examples.json", shown)
 
 
 def circumstances() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from lookback.transformer import Config, EncoderDecoder
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained, and the same for all of them.
+    """How a model is trained; the same for every step of the ladder.
 
     Attributes:
         subwords: size of the joint vocabulary.
@@ -49,11 +49,13 @@ class Kind:
         name: in words.
         model: arguments of :class:`Seq2Seq`, or of :class:`Config`.
         transformer: which of the two.
+        recipe: what differs from :class:`Recipe`; nothing for the steps of the ladder.
     """
 
     name: str
     model: dict[str, Any]
     transformer: bool = False
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 def recurrent(width: int, **choices: Any) -> dict[str, Any]:
@@ -76,6 +78,13 @@ KINDS = {
         "Transformer",
         transformer(192, H=4, layers=3, hidden=384, dropout=0.1),
         transformer=True,
+    ),
+    # beside the ladder: what the last model gives when it may learn for longer
+    "longer": Kind(
+        "Transformer, 20 passes",
+        transformer(192, H=4, layers=3, hidden=384, dropout=0.15),
+        transformer=True,
+        recipe={"epochs": 20},
     ),
 }
 

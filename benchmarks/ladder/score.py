@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -33,6 +33,39 @@ def scores(written: Sequence[str], references: Sequence[str]) -> dict[str, metri
         "lower-cased bleu": metrics.bleu(written, references, lowercase=True),
         "token bleu": metrics.token_bleu(*split),
         "chrf": metrics.chrf(written, references),
+    }
+
+
+def resampled(
+    written: Mapping[str, Sequence[str]], references: Sequence[str], *, baseline: str
+) -> dict[str, dict[str, float]]:
+    """How far a score of lower-cased tokens hangs on which captions the test set happens to have.
+
+    Captions are drawn anew, with repetition, 1000 times (Koehn 2004), for every model the same.
+
+    Returns:
+        Model → ``"either way"``, half the width of the interval that holds 95 % of its scores, and
+        ``"p"``, how likely a gap to the baseline as wide as the one seen would be by chance alone.
+    """
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest
+
+    first = [baseline, *(name for name in written if name != baseline)]
+    joined = {
+        name: [" ".join(tokens(text)) for text in texts]
+        for name, texts in (*written.items(), ("", references))
+    }
+    test = PairedTest(
+        [(name, joined[name]) for name in first],
+        {"BLEU": BLEU(lowercase=True, tokenize="none", force=True)},
+        [joined[""]],
+        test_type="bs",
+        n_samples=1000,
+    )
+    _, found = test()
+    return {
+        name: {"either way": float(result.ci), "p": float(result.p_value or 1.0)}
+        for name, result in zip(first, found["BLEU"], strict=True)
     }
 
 

@@ -141,6 +141,19 @@ def test_scores_by_length_hold_each_sentence_once():
     assert found["token bleu"][1] < 60
 
 
+def test_a_gap_that_every_sample_shows_is_no_chance_and_one_that_turns_round_is():
+    wanted = [f"a b c d e f number {n}" for n in range(40)]
+    half, other = (
+        [text if n % 2 == odd else "a b c z e f" for n, text in enumerate(wanted)] for odd in (0, 1)
+    )
+    written = {"other": other, "base": half, "right": wanted}
+    found = score.resampled(written, wanted, baseline="base")
+    assert found["right"]["p"] < 0.01
+    assert found["other"]["p"] > 0.2
+    assert found["base"]["p"] == 1
+    assert found["right"]["either way"] < 0.1 < found["base"]["either way"]
+
+
 def test_case_counts_in_one_score_and_not_in_the_others():
     written, wanted = ["A Man is walking a dog ."], ["a man is walking a dog."]
     found = score.scores(written, wanted)
