@@ -43,17 +43,13 @@ BASE = {
     "smoothing": 0.0,
     "clip": 1.0,
 }
-DEEP = {"layers": 4, "steps": 100}
 RECIPES = {  # name → what differs from BASE
     "base": {},
     "no warm-up": {"warmup": 0},
     "label smoothing 0.1": {"smoothing": 0.1},
     "tied weights": {"tied": True},
-    "four blocks, post-norm": DEEP | {"pre_norm": False},
-    "four blocks, post-norm, no warm-up": DEEP | {"pre_norm": False, "warmup": 0},
-    "four blocks, pre-norm, no warm-up": DEEP | {"warmup": 0},
-    "four blocks, pre-norm": DEEP,
     "no clipping": {"clip": None},
+    "post-norm, no warm-up": {"pre_norm": False, "warmup": 0},
     "no decay": {"decay": False},
 }
 
