@@ -36,10 +36,8 @@ SEEDS, B, RATE = (0, 1, 2), 32, 5e-3
 BASE = {
     "layers": 1,
     "steps": 400,
-    "pre_norm": True,
     "tied": False,
     "warmup": 50,
-    "decay": True,
     "smoothing": 0.0,
     "clip": 1.0,
 }
@@ -49,8 +47,6 @@ RECIPES = {  # name → what differs from BASE
     "label smoothing 0.1": {"smoothing": 0.1},
     "tied weights": {"tied": True},
     "no clipping": {"clip": None},
-    "post-norm, no warm-up": {"pre_norm": False, "warmup": 0},
-    "no decay": {"decay": False},
 }
 
 TRAINING, HELD_OUT = dates.sample(4000, seed=0), dates.sample(500, seed=1)
@@ -71,16 +67,10 @@ def fit(recipe: dict, seed: int) -> tuple[EncoderDecoder, History]:
         target_vocabulary=len(TARGET),
         layers=recipe["layers"],
         hidden=128,
-        pre_norm=recipe["pre_norm"],
         tied=recipe["tied"],
     )
     model = EncoderDecoder(config)
     optimiser = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98), fused=True)
-    fall = cosine(recipe["steps"], warmup=recipe["warmup"])
-    rise = recipe["warmup"]
-
-    def flat(step: int) -> float:
-        return min((step + 1) / (rise + 1), 1.0)
 
     def loss(model: EncoderDecoder, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = model(batch.source, batch.decoder_input, batch.source_lengths)
@@ -100,7 +90,7 @@ def fit(recipe: dict, seed: int) -> tuple[EncoderDecoder, History]:
         optimiser,
         steps=recipe["steps"],
         clip=recipe["clip"],
-        schedule=fall if recipe["decay"] else flat,
+        schedule=cosine(recipe["steps"], warmup=recipe["warmup"]),
         progress=False,
     )
     return model.eval(), history
