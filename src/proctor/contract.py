@@ -2,6 +2,8 @@
 
 A check runs in the student's notebook and, under proctor, on the other side of a boundary. What
 would work here and not there, or would make a difference between them, is refused with its line.
+A check may hold that an argument was left as it was (``checks.unchanged``); it may not ask for one
+to be written to, since a result that holds only for what a call left behind earns nothing.
 """
 
 from __future__ import annotations

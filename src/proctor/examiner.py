@@ -32,6 +32,10 @@ from proctor.values import Packer
 from proctor.wire import Channel, Closed, WireError
 
 HOARD = 192 * MiB  # what a notebook may hold in variables and in libraries that it imports
+WRITTEN = (
+    "your code writes to what it is given, and its result is right only for what it left there: "
+    "work on copies"
+)
 
 
 class Gone(BaseException):
@@ -84,6 +88,8 @@ class Examinee(Peer):
         self._memory_start = private_memory(pid)
         self._cpu_end = self._idle_start = 0.0
         self._state: torch.Tensor | None = None
+        self._wrote = False  # whether a call of this check wrote to what it was given
+        self._as_given = False  # whether that does not show here
         self._lent: dict[str, Any] = {}  # what stands under the student's names here
         self._told: dict[str, Any] = {}  # and what the candidate knows of it
 
@@ -117,7 +123,20 @@ class Examinee(Peer):
         Raises:
             Gone: if the candidate did not survive it.
         """
+        verdict = self._try(source, label, setup, key)
+        if verdict.passed and self._wrote:
+            # what is expected may have been computed from what the call left behind: once more,
+            # with everything as it was given
+            self._as_given = True
+            again = self._try(source, label, setup, key)
+            self._as_given = False
+            if not again.passed:
+                return Verdict("failed", f"{WRITTEN}\n{again.message}", again.where)
+        return verdict
+
+    def _try(self, source: str, label: str, setup: dict[str, Any], key: bytes) -> Verdict:
         code, used = _compiled(source, label)
+        self._wrote = False
         with self._budget(), seeds.keyed(key, label):
             self.forget()
             try:
@@ -160,6 +179,10 @@ class Examinee(Peer):
     def told(self, reply: dict) -> None:
         if reply.get("drew") is True:
             torch.rand(1)  # the numbers go on here too; which ones, the candidate does not choose
+
+    def takes(self, what: str) -> bool:
+        self._wrote = True
+        return not self._as_given
 
     def _begin(self, seed: int, wanted: list[str]) -> dict[str, Any]:
         """Let the candidate forget the last check; those names that the student defined."""
@@ -267,7 +290,10 @@ def setup_namespace(sources: list[str]) -> dict[str, Any]:
 def _compiled(source: str, label: str) -> tuple[types.CodeType, tuple[str, ...]]:
     """The code of a check, and the names that it uses."""
     tree = ast.parse(source)
-    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
+    # not the names that the check defines itself: what a hidden one calls its variables is hidden
+    used = {n.id for n in names} - {n.id for n in names if not isinstance(n.ctx, ast.Load)}
+    used -= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     return compile(tree, f"<{label}>", "exec", dont_inherit=True), tuple(sorted(used))
 
 

@@ -43,6 +43,7 @@ class Peer(Link):
         self.exports: dict[int, Any] = {}
         self.graphs: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.dropped: list[int] = []
+        self.built: set[int] = set()  # numbers of what was made at the other side's wish
         self._numbers: dict[int, int] = {}
         self._standins: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
         self._next = 0
@@ -53,6 +54,10 @@ class Peer(Link):
 
     def told(self, reply: dict) -> None:
         """Called with the reply of every call."""
+
+    def takes(self, what: str) -> bool:
+        """Whether this side's ``arguments`` or ``parameters`` follow what a call did to them."""
+        return True
 
     # What this side asks of the other
 
@@ -107,7 +112,7 @@ class Peer(Link):
 
     def forget(self) -> None:
         """Drop everything that was handed out or kept for gradients."""
-        self.exports.clear(), self._numbers.clear(), self.graphs.clear()
+        self.exports.clear(), self._numbers.clear(), self.graphs.clear(), self.built.clear()
 
     # What this side serves
 
@@ -141,7 +146,9 @@ class Peer(Link):
             value = target(*args, **kwargs)
         known = {id(t): {"arg": i} for i, t in enumerate(unpacker.tensors)}
         packer = self.packer(known)
+        known_before = self._next
         result = {"v": packer.value(value)}
+        self.built |= set(range(known_before + 1, self._next + 1))
         if grad and leaves:
             rows = [i for i, t in enumerate(packer.tensors) if t.requires_grad]
             result["out"] = [i for i in rows if i not in packer.described]
@@ -274,6 +281,8 @@ class Peer(Link):
             own = own.get_submodule(path)
         if isinstance(own, nn.Module) and served is not None and "state" in data:
             grad = served.head.get("grad") is True
+            if not (self.open_handed or number in self.built):
+                standins.require_same(own, data["state"], unpacker)
             served.owners |= standins.load(own, data["state"], unpacker, grad)
             served.loaded.append((own, data["state"]))
         return own
@@ -286,13 +295,19 @@ class Peer(Link):
             new = unpacker.tensor(row)
             if new.shape != storages[i].shape or new.dtype != storages[i].dtype:
                 raise WireError("a written argument of another size")
-            storages[i].copy_(new)
+            if self.takes("arguments"):
+                storages[i].copy_(new)
         for i, told in _pairs(reply.get("modules"), len(packer.modules)):
+            keep = standins.parameters_of(packer.modules[i])
             standins.apply_changes(packer.modules[i], told, unpacker)
+            if standins.differing(packer.modules[i], keep) and not self.takes("parameters"):
+                standins.put_back(packer.modules[i], keep)
         for i, data in _pairs(reply.get("containers"), len(packer.containers)):
             old, new = packer.containers[i], unpacker.value(data)
             if type(new) is not type(old):
                 raise WireError("a changed container of another kind")
+            if not self.takes("arguments"):
+                continue
             old.clear()
             old.update(new) if type(old) is dict else old.extend(new)
         for i in of(list, reply.get("drawn", [])):

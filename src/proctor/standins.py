@@ -183,6 +183,19 @@ def load(module: nn.Module, sent: Any, unpacker: Unpacker, grad: bool) -> dict[i
     return owners
 
 
+def require_same(module: nn.Module, sent: Any, unpacker: Unpacker) -> None:
+    """Hold that the other side's stand-in has the numbers of its module.
+
+    Raises:
+        Refused: if it does not.
+    """
+    rows = _entry(sent, "rows")
+    for name, tensor in tensors_of(module):
+        new = unpacker.tensor(rows.get(name) if type(rows) is dict else None)
+        if new.dtype != tensor.dtype or not torch.equal(new, tensor):
+            raise Refused(f"{name} of a module that your code was given is not to be changed")
+
+
 def changes(module: nn.Module, sent: Any, unpacker: Unpacker, packer: Packer) -> Any:
     """What a call changed in a module's numbers; None where nothing did."""
     mine, rows = dict(tensors_of(module)), sent["rows"]
@@ -212,6 +225,26 @@ def apply_changes(module: RemoteModule, told: Any, unpacker: Unpacker) -> None:
             if name not in mine or mine[name].shape != new.shape:
                 raise WireError("a change of a parameter that is not there")
             mine[name].copy_(new)
+
+
+def parameters_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of every parameter."""
+    return {n: p.detach().clone() for n, p in module.named_parameters(remove_duplicate=False)}
+
+
+def differing(module: nn.Module, kept: dict[str, torch.Tensor]) -> list[str]:
+    """Names under which a module has other numbers than these."""
+    mine = dict(tensors_of(module))
+    return [n for n, t in kept.items() if n not in mine or not torch.equal(mine[n], t)]
+
+
+def put_back(module: nn.Module, kept: dict[str, torch.Tensor]) -> None:
+    """Give a module these numbers again, where it has a place for them."""
+    mine = dict(tensors_of(module))
+    with torch.no_grad():
+        for name, tensor in kept.items():
+            if name in mine and mine[name].shape == tensor.shape:
+                mine[name].copy_(tensor)
 
 
 def _attribute(standin: Any, name: str) -> Any:

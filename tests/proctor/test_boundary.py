@@ -216,16 +216,63 @@ torch.testing.assert_close(mix(x, x), (x @ x.mT).softmax(-1))
 
 
 def test_mutation_of_arguments_shows(candidate):
+    verdict = run(
+        candidate,
+        """
+x, base, items, table = torch.ones(2), torch.ones(2, 1), [5], {}
+doubled(x), doubled(base[1]), grow(items, table)
+assert False, [x.tolist(), base.tolist(), items, table]
+""",
+    )
+    assert verdict.message == "[[2.0, 2.0], [[1.0], [2.0]], [5, 1], {'seen': True}]"
+
+
+def test_a_result_that_is_right_only_for_what_the_call_left_behind_is_wrong(candidate):
+    more = """
+def zeroed(x, items):
+    x.data.zero_(), items.clear()
+    return x * 0
+
+
+class Zeroed(Layer):
+    def forward(self, x):
+        self.W.weight.data.zero_()
+        return x * 0
+"""
+    candidate.run("more", more)
+    for check in (
+        "x = torch.ones(2)\nassert torch.equal(zeroed(x, []), x * 3)",
+        "x, items = torch.zeros(2), [3.0]\nassert torch.equal(zeroed(x, items), x + sum(items))",
+        "m, x = Zeroed(2), torch.ones(1, 2)\nassert torch.equal(m(x), x @ m.W.weight.T)",
+    ):
+        verdict = run(candidate, check)
+        assert verdict.outcome == "failed", check
+        assert verdict.message.startswith("your code writes to what it is given")
+    holds(candidate, "x = torch.ones(2)\nassert torch.equal(zeroed(x, [1]), torch.zeros(2))")
+
+
+def test_the_numbers_of_a_module_that_a_check_gives_are_not_to_be_changed(candidate):
+    candidate.run(
+        "more", "def zeroes(layer, x):\n    layer.weight.data.zero_()\n    return layer(x)"
+    )
+    verdict = run(candidate, "layer, x = nn.Linear(3, 2), torch.ones(1, 3)\nzeroes(layer, x)")
+    assert "weight of a module that your code was given is not to be changed" in verdict.message
+    holds(
+        candidate,
+        "f, x = nn.Linear(3, 3), torch.ones(1, 3)\nassert torch.equal(apply(f, x), f(x) * 2)",
+    )
+
+
+def test_names_that_are_lent_twice_come_back_in_order(candidate):
     holds(
         candidate,
         """
-x = torch.ones(3)
-base = torch.ones(4, 3)
-doubled(x), doubled(base[1])
-assert (x == 2).all() and (base[1] == 2).all() and (base[0] == 1).all()
-items, table = [5], {}
-grow(items, table)
-assert items == [5, 1] and table == {"seen": True}
+x = torch.ones(1)
+with __given__({"helper": lambda t: t * 5}):
+    with __given__({"helper": lambda t: t * 7}):
+        assert uses_helper(x) == 8
+    assert uses_helper(x) == 6 and helper(x) == 5
+assert uses_helper(x) == 1 and helper(x) == 0
 """,
     )
 
