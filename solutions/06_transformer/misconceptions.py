@@ -613,6 +613,13 @@ _WARMUP = (
         edit=(("warmup**-1.5", "warmup**-0.5"),),
     ),
     Misconception(
+        name="exponents without brackets",
+        task="warmup_schedule",
+        fails="warmup_schedule__by_hand",
+        told="the exponent needs brackets",
+        edit=(("warmup**-1.5", "warmup**-3 / 2"),),
+    ),
+    Misconception(
         name="falls with one over t",
         task="warmup_schedule",
         fails="warmup_schedule__ratios",
@@ -730,6 +737,13 @@ def label_smoothing_loss(logits, targets, epsilon, pad):
     logs = logits.log_softmax(-1)
     return nn.functional.kl_div(logs[real], q.to(logs.dtype)[real], reduction="batchmean")
 """,
+    ),
+    Misconception(
+        name="softmax over the positions",
+        task="label_smoothing_loss",
+        fails="label_smoothing_loss__by_hand",
+        told="softmax ran over the positions",
+        edit=(("log_softmax(-1)", "log_softmax(-2)"),),
     ),
     Misconception(
         name="loss in bits",
@@ -902,6 +916,16 @@ def apply_rotary(x, offset=0, base=10000.0):
     half = torch.cat([-x[..., K // 2 :], x[..., : K // 2]], -1)
     return (x * angle.cos() + half * angle.sin()).to(x.dtype)
 """,
+    ),
+    Misconception(
+        name="the second line reads the first one's result",
+        task="apply_rotary",
+        fails="apply_rotary__by_hand",
+        told="made of the first already turned",
+        edit=(
+            ("    turned = torch", "    first = first * cos - second * sin\n    turned = torch"),
+            ("[first * cos - second * sin, first * sin", "[first, first * sin"),
+        ),
     ),
     Misconception(
         name="sinusoids added",

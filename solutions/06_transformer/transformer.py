@@ -1054,6 +1054,11 @@ wrong = {
         max(t**-0.5, t / 27) / 5
     ),
     "warmup has the exponent −1/2; it is −3/2": lambda t: min(t**-0.5, t / 3) / 5,
+    "`D ** -1 / 2` is 1/(2·D): the exponent needs brackets": lambda t: min(t**-0.5, t / 27) / 50,
+    "`warmup ** -3 / 2` is half of warmup⁻³: the exponent needs brackets": lambda t: (
+        min(t**-0.5, t / 1458) / 5
+    ),
+    "`t ** -1 / 2` is 1/(2·t): the exponent needs brackets": lambda t: min(1 / t / 2, t / 27) / 5,
     "warmup has the exponent −1; it is −3/2": lambda t: min(t**-0.5, t / 9) / 5,
     "the first term is 1/t; it is t^(−1/2)": lambda t: min(1 / t, t / 27) / 5,
     "the rate does not fall behind the warm-up": lambda t: min(9, t) / 27 / 5,
@@ -1252,6 +1257,9 @@ checks.close(
             (0.85 * both + 0.05 * rest) / torch.tensor(2.0).log()
         ),
         "the sum was taken, not the mean": 2 * (0.85 * both + 0.05 * rest),
+        "softmax ran over the positions; it runs over the tokens, the last axis": (
+            -(weights * logits.log_softmax(-2)).sum(-1).mean()
+        ),
         "it was divided by the number of tokens in the vocabulary as well": (
             (0.85 * both + 0.05 * rest) / 4
         ),
@@ -1471,6 +1479,8 @@ def _halves(angle):  # feature i with feature i + K/2
 
 wide = (t * pairs).repeat_interleave(2, -1)  # an angle for every feature
 tiled = (t * pairs).repeat(1, 2)
+half_done = _turn(t * pairs)  # its odd columns from its own even ones
+half_done[:, 1::2] = half_done[:, 0::2] * (t * pairs).sin() + x[:, 1::2] * (t * pairs).cos()
 crossed = torch.stack([-x[:, 1::2], x[:, 0::2]], -1).flatten(-2)
 halved = torch.cat([-x[:, 2:], x[:, :2]], -1)
 with checks.case("T = 3, K = 4, no batch axis", "count axes from the end"), checks.unchanged(x=x):
@@ -1520,6 +1530,7 @@ checks.close(
         "both sines have the same sign; one of the two is negative": (
             x * wide.cos() + x.unflatten(-1, (2, 2)).flip(-1).flatten(-2) * wide.sin()
         ),
+        "the second feature was made of the first already turned; both come from x": half_done,
         "x was multiplied by the cosines alone": x * wide.cos(),
         "nothing was turned": x,
     },
@@ -1754,7 +1765,7 @@ def _whole(p):  # made to sum to 1
 
 
 for heat, seed in [(1.0, 1), (0.5, 2), (2.5, 3)]:
-    with checks.case(f"probabilities {p.tolist()}, temperature = {heat}"):
+    with checks.case(f"probabilities 0.1, 0.4, 0.05, 0.3, 0.15, temperature = {heat}"):
         checks.close(
             _shares(p, temperature=heat, generator=torch.Generator().manual_seed(seed)),
             _whole(p ** (1 / heat)),
@@ -1959,7 +1970,7 @@ for chances, settings, wanted, suspects in [
 generator = torch.Generator().manual_seed(1)
 for shape, dtype in [
     ((7,), torch.float32),
-    ((1, 1), torch.float32),
+    ((1, 7), torch.float32),
     ((4, 7), torch.bfloat16),
     ((2, 3, 7), torch.float64),
     ((2, 1, 3, 7), torch.float16),
@@ -2104,11 +2115,10 @@ def count_parameters_and_flops(vocabulary, D, H, layers, hidden, T, B=1, tied=Fa
 
 
 # %% check="count_parameters_and_flops__parameters" points=1
-found = count_parameters_and_flops(vocabulary=11, D=6, H=3, layers=2, hidden=10, T=4)
-assert found is not None, "nothing came back: is `return` missing?"
-assert len(found) == 2, f"two numbers are asked, (parameters, flops), but {len(found)} came back"
+with checks.case("T = 4", "return two numbers: parameters, flops"):
+    parameters, flops = count_parameters_and_flops(11, 6, H=3, layers=2, hidden=10, T=4)
 checks.number(
-    found[0],
+    parameters,
     800,
     what="the number of parameters for vocabulary = 11, D = 6, H = 3, layers = 2, hidden = 10",
     rtol=1e-9,
@@ -2138,11 +2148,10 @@ checks.number(
 )
 
 # %% check="count_parameters_and_flops__flops" points=1
-found = count_parameters_and_flops(vocabulary=11, D=6, H=3, layers=2, hidden=10, T=4)
-assert found is not None, "nothing came back: is `return` missing?"
-assert len(found) == 2, f"two numbers are asked, (parameters, flops), but {len(found)} came back"
+with checks.case("T = 4", "return two numbers: parameters, flops"):
+    parameters, flops = count_parameters_and_flops(11, 6, H=3, layers=2, hidden=10, T=4)
 checks.number(
-    found[1],
+    flops,
     5520,
     what="the number of operations for the same model, T = 4",
     rtol=1e-9,
