@@ -196,6 +196,7 @@ def main() -> None:
         "device": measure.device_name("cpu"),
         "cores": os.cpu_count(),
         "load": loads,
+        "real_time": os.sched_getscheduler(0) == os.SCHED_FIFO,  # ahead of what else ran
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("torch", "nbgrader", "nbclient")},
         "command": " ".join(["OMP_NUM_THREADS=1 python", *sys.argv]),
