@@ -12,8 +12,22 @@ and only calls cross, with tensors, numbers and gradients::
     out.sum().backward()                        ◄── results and gradients as raw bytes, checked
     checks.close(out, reference)                    before they are read; nothing is unpickled
 
-So a student cannot drop assertions, patch the checks, answer with an object that is equal to
-everything, read a hidden test or write a grade: none of it is where that code runs.
+Only plain data comes back: tensors with their strides, numbers, text, lists and dicts of these, and
+numbers that stand for objects which stay where they are. So a student cannot drop assertions, patch
+the checks, answer with an object that is equal to everything, read a hidden test or write a grade:
+none of it is where that code runs. What a student's code still can do is answer wrongly, slowly or
+not at all, and each of these costs the task that it belongs to and no other:
+
+- A cell or a check that ends the candidate, uses up its CPU time or breaks the protocol ends that
+  candidate. Another one replays the earlier cells, without the guilty one.
+- A check that failed is made again where the answers to other tasks never ran.
+- A check that passed after a call wrote to its arguments is made again with everything as it was
+  given, since what it expects may have been computed from what the call left behind.
+- What an exercise bans is refused where the source names it and is not to be had in the candidate.
+
+Two walls stand around a candidate. The outer one is a bubblewrap jail around each worker, the inner one
+the candidate's own namespaces, budgets and a filter of system calls. Where a machine does not offer
+both, :mod:`proctor.walls` lists the levels below; each record names the one it was made at.
 
 What runs where, from the outside in:
 

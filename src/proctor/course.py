@@ -122,6 +122,7 @@ def grade(
     """
     level = doctor.choose(isolation)
     secret = store.course_secret(course.state)
+    course.records.sweep()
     with Engine(level, jobs) as engine:
         exercise = course.exercise(assignment)
         terms = Terms(level, secret, limits or Limits(), versions(exercise))
