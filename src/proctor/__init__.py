@@ -25,9 +25,9 @@ not at all, and each of these costs the task that it belongs to and no other:
   given, since what it expects may have been computed from what the call left behind.
 - What an exercise bans is refused where the source names it and is not to be had in the candidate.
 
-Two walls stand around a candidate. The outer one is a bubblewrap jail around each worker, the inner one
-the candidate's own namespaces, budgets and a filter of system calls. Where a machine does not offer
-both, :mod:`proctor.walls` lists the levels below; each record names the one it was made at.
+Two walls stand around a candidate. The outer one is a bubblewrap jail around each worker, the inner
+one the candidate's own namespaces, budgets and a filter of system calls. Where a machine does not
+offer both, :mod:`proctor.walls` lists the levels below; each record names the one it was made at.
 
 What runs where, from the outside in:
 
