@@ -290,8 +290,8 @@ def tiled_attention(q, k, v, causal=False, tile=128):
         told="the last query was lined up with the last key",
         edit=(
             (
-                "torch.arange(start, start + q_i.shape[-2])",
-                "torch.arange(start, start + q_i.shape[-2]) + max(S - T, 0)",
+                "torch.arange(start, start + q_i.shape[-2])[:, None]",
+                "torch.arange(start, start + q_i.shape[-2])[:, None] + max(S - T, 0)",
             ),
             ("min(S, start + tile) if causal else S", "S"),
         ),
@@ -583,7 +583,7 @@ def window_attention(q, k, v, width, causal=False):
         task="window_attention",
         fails="window_attention__edges",
         told="did not move when the value of key",
-        edit=(("max(start - (width - 1), 0)", "max(start - (width - 2), 0)"),),
+        edit=(("max(start - (width - 1), 0)", "max(start - max(width - 2, 0), 0)"),),
     ),
     Misconception(
         name="windows of one block for all its queries",
@@ -742,15 +742,13 @@ _LINEAR = (
     Misconception(
         name="state in float32",
         task="linear_attention",
-        fails="linear_attention__inputs",
-        told="new tensors need the dtype of k",
+        fails="linear_attention__forms",
+        told="new tensors take the dtype of k",
         edit=(
             (
                 "k.new_zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])",
                 "torch.zeros(*k.shape[:-2], k.shape[-1], v.shape[-1])",
             ),
-            ("state = state + k_t.mT @ v_t", "state = state + (k_t.mT @ v_t).float()"),
-            ("rows.append(q_t @ state)", "rows.append(q_t @ state.to(q_t.dtype))"),
         ),
     ),
 )
@@ -1157,7 +1155,7 @@ _SPECULATIVE = (
         name="everything kept",
         task="speculative_accept",
         fails="speculative_accept__distribution",
-        told="they follow the small model: nothing was refused",
+        told="they follow the small model: was nothing refused",
         edit=(("if chance[i] >= p[i, x] / q[i, x]:", "if False:"),),
     ),
     Misconception(
@@ -1227,7 +1225,7 @@ _SPECULATIVE = (
         name="ratio upside down",
         task="speculative_accept",
         fails="speculative_accept__distribution",
-        told="the ratio is upside down",
+        told="or is the ratio upside down",
         edit=(("p[i, x] / q[i, x]", "q[i, x] / p[i, x]"),),
     ),
     Misconception(
@@ -1255,13 +1253,6 @@ _SPECULATIVE = (
         fails="speculative_accept__several",
         told="guess i is judged by the rows i",
         edit=(("p[i, x] / q[i, x]", "p[0, x] / q[0, x]"),),
-    ),
-    Misconception(
-        name="one draw for all guesses",
-        task="speculative_accept",
-        fails="speculative_accept__edges",
-        told="are not distributed as p[1]",
-        edit=(("p[i, x] / q[i, x]", "p[: len(guesses)].gather(1, guesses[:, None]).sum() / 2"),),
     ),
     Misconception(
         name="generator not handed on",
