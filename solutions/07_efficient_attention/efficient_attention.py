@@ -314,7 +314,7 @@ for start in (0, 2):
             )
 ### END HIDDEN TESTS
 
-# %% [markdown] task="tiled_attention" difficulty=3 minutes=18 builds_on="online_softmax"
+# %% [markdown] task="tiled_attention" difficulty=3 minutes=16 builds_on="online_softmax"
 # ## The same numbers, without the matrix
 #
 # Cut the queries into tiles, and the keys. For each tile of queries go through the tiles of keys
@@ -528,7 +528,7 @@ for batch, T, S, V, scale, dtype in [
         )
 ### END HIDDEN TESTS
 
-# %% [markdown] task="attention_backward" difficulty=3 minutes=15
+# %% [markdown] task="attention_backward" difficulty=3 minutes=14
 # ## Backwards, without having kept the weights
 #
 # Attention in tiles throws the weights $P$ away, and the backward pass needs them. It makes them
@@ -749,7 +749,7 @@ for T, S, size, dtype in [
             )
 ### END HIDDEN TESTS
 
-# %% [markdown] task="window_attention" difficulty=2 minutes=15
+# %% [markdown] task="window_attention" difficulty=2 minutes=14
 # ## Only the neighbours
 #
 # Query `i` sees the keys at a distance below `width`: `|i − j| < width`, its own position
@@ -982,7 +982,7 @@ for batch, T, V, width, causal, size in [
         )
 ### END HIDDEN TESTS
 
-# %% [markdown] task="linear_attention" difficulty=3 minutes=18
+# %% [markdown] task="linear_attention" difficulty=3 minutes=16
 # ## One equation in three forms
 #
 # Replace $e^{q \cdot k}$ by a product of features $\varphi(q) \cdot \varphi(k)$ with $\varphi(x)
