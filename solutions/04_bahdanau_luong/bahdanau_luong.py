@@ -99,9 +99,10 @@ checks.ban(
 #
 # <details><summary>Hint 2</summary>
 #
-# A row of nothing but −∞ has the softmax 0/0, and a gradient of NaN even if you erase the result
-# later. Find the empty rows with `mask.any(-1, keepdim=True)`, give them any finite scores before
-# softmax, and erase their weights after it.
+# A row of nothing but −∞ has the softmax 0/0: NaN in its weights, and NaN in its slopes. Erasing
+# the result afterwards mends the weights, and not always the gradient. Find the empty rows with
+# `mask.any(-1, keepdim=True)`, give them any finite scores before softmax, and erase their weights
+# after it.
 #
 # </details>
 #
@@ -190,7 +191,8 @@ checks.unmoved(
     after,
     what="the table of weights",
     when="closed scores rose by a million",
-    hint="close a score before softmax, and with −∞: no smaller number is sure to be enough",
+    hint="close a score before softmax, and with −∞: no smaller number is sure to be enough. "
+    "NaN here? exp of a million is ∞, and ∞ · 0 is NaN",
 )
 checks.moved(
     before,
@@ -212,7 +214,8 @@ for shift in (1000.0, -50_000.0):
                 what="the table of weights",
                 when="the same number was added to all scores of a row",
                 hint="e¹⁰⁰⁰ overflows: torch.softmax takes care of it, exp does not. And a closed "
-                "score of −10000 is no longer small where the open ones are smaller",
+                "score of −10000 is no longer small where the open ones are smaller. Wrong in the "
+                "fourth digit only? These scores are float64: something made float32 of them",
             )
 
 # %% check="masked_softmax__empty_rows" points=1
@@ -268,7 +271,8 @@ for dtype in (torch.float16, torch.bfloat16, torch.float64):
             masked_softmax(scores, mask),
             _reference(scores.double(), mask).to(dtype),
             what="the table of weights",
-            hint="every tensor made on the way needs the dtype of the scores",
+            hint="every tensor made on the way needs the dtype of the scores; the last row here is "
+            "empty, so it is zeros",
         )
 ### END HIDDEN TESTS
 
@@ -298,7 +302,7 @@ for shape, open_to in [
                 masked_softmax(scores, chosen),
                 _reference(scores, everything if chosen is None else mask),
                 what="the table of weights",
-                hint="if it is right for a table: is an axis counted from the front?",
+                hint="if the checks above pass: is an axis counted from the front?",
             )
 ### END HIDDEN TESTS
 
@@ -476,7 +480,8 @@ for batch, T, S, D, W, K, dtype in [
             additive_score(query, memory, W_a, U_a, v_a),
             torch.stack(rows, -2),
             what="the table of scores",
-            hint="if it is right without a batch: is an axis counted from the front?",
+            hint="if the checks above pass: is an axis counted from the front, a squeeze() "
+            "without its axis, a tensor made without the dtype of the query?",
             atol=0.1 if dtype == torch.bfloat16 else None,
         )
 ### END HIDDEN TESTS
@@ -756,7 +761,8 @@ for batch, T, S, D, W, K, dtype in [
                 luong_score(query, source, kind, *rest),
                 expected,
                 what="the table of scores",
-                hint="if it is right without a batch: is an axis counted from the front?",
+                hint="if the checks above pass: is an axis counted from the front, a squeeze() "
+                "without its axis, a tensor made without the dtype of the query?",
                 atol=0.1 if dtype == torch.bfloat16 else None,
             )
 ### END HIDDEN TESTS
@@ -1041,11 +1047,10 @@ for batch, T, S, W, dtype in [
             context, weights = attend(scores, memory, chosen)
         with checks.case(f"scores {tuple(scores.shape)}, {dtype}, {told}"):
             expected = _softmax(scores, mask)
-            front = "if it is right for one batch axis: is an axis counted from the front?"
+            front = "if the checks above pass: is an axis counted from the front? Is a dtype lost?"
             checks.close(weights, expected, what="the table of weights", hint=front)
-            checks.close(
-                context, torch.einsum("...ts,...sw->...tw", expected, memory), what="the context"
-            )
+            mixed = torch.einsum("...ts,...sw->...tw", expected, memory)
+            checks.close(context, mixed, what="the context", hint=front)
 ### END HIDDEN TESTS
 
 # %% check="attend__gradient" points=1
@@ -1091,12 +1096,14 @@ for i, name in enumerate(("context", "table of weights")):
 # \end{aligned}$$
 #
 # The paper's cell has gates and its output layer is larger; the order of the steps is the paper's.
-# (Luong's decoder turns it round: first the new state, then the new state looks.) Write
+# (Luong's decoder turns it round: first the new state, then the new state looks.) Two things differ
+# from the chapter's page: here $W_c$ leads into the state, and $W_o$ reads state and context
+# directly, the state first. Write
 #
 # ```python
 # attention_decoder_step(y, s, memory, params, lengths=None)
 # #  y (B, E)   s (B, D)   memory (B, S, W)   lengths (B,)
-# #  ->   logits (B, N), new state (B, D), weights (B, S)
+# #  ->   logits (B, N) of N words, new state (B, D), weights (B, S)
 # ```
 #
 # `y` is the embedding of the word before. `params` is a dict of matrices, each laid out as in
@@ -1245,6 +1252,9 @@ checks.close(
     atol=1e-3,
     suspects={
         "the old state came back": s,
+        "logits and state are swapped: return logits, new state, weights": torch.tensor(
+            [[-0.2677, 2.4439, -1.2291]]
+        ),
         "the context does not enter it: the encoder is ignored": torch.tensor([[-0.4621, -0.2449]]),
         "the mean of the memory entered it, not the weighted sum": torch.tensor(
             [[-0.4621, -0.6351]]
@@ -1508,10 +1518,11 @@ for i, name in enumerate(("table of logits", "new state", "table of weights")):
 #
 # $$p_t = S \cdot \sigma\big(v_p^\top \tanh(W_p\, h_t)\big), \qquad
 # \alpha_{ts} = \operatorname{softmax}_{|s - p_t| \le D}(e_{ts}) \cdot
-# \exp\!\left(-\frac{(s - p_t)^2}{2\sigma^2}\right), \qquad \sigma = \frac{D}{2}$$
+# \exp\!\left(-\frac{(s - p_t)^2}{2\sigma_D^2}\right), \qquad \sigma_D = \frac{D}{2}$$
 #
-# Here the paper's $D$ is the reach of the window to each side, and `reach` in the code. Positions
-# $s$ count from 0. Write
+# The $\sigma$ in front of the bracket is the sigmoid, $\sigma_D$ is the width of the bell. The
+# paper's $D$ is the reach of the window to each side, and `reach` in the code; in shapes `D` stays
+# the width of a state. Positions $s$ count from 0. Write
 #
 # ```python
 # local_window(scores, query, W_p, v_p, reach, lengths=None)
@@ -1529,7 +1540,7 @@ for i, name in enumerate(("table of logits", "new state", "table of weights")):
 #   and padding is closed.
 #
 # With `v_p` = 0 the sigmoid is ½, so six positions have their window at $p_t = 3$. Equal scores and
-# a reach of 2 give five weights of ⅕, each times its Gaussian with $\sigma = 1$:
+# a reach of 2 give five weights of ⅕, each times its Gaussian with $\sigma_D = 1$:
 #
 # ```python
 # query, W_p, v_p = torch.ones(1, 2), torch.eye(2), torch.zeros(2)
@@ -1550,7 +1561,7 @@ for i, name in enumerate(("table of logits", "new state", "table of weights")):
 #
 # <details><summary>Hint 2</summary>
 #
-# With $\sigma = D/2$ the exponent $-x^2 / (2\sigma^2)$ is $-2\,(x/D)^2$.
+# With $\sigma_D = D/2$ the exponent $-x^2 / (2\sigma_D^2)$ is $-2\,(x/D)^2$.
 #
 # </details>
 
@@ -1612,7 +1623,9 @@ checks.close(
         "they were scaled back to the sum 1; the Gaussian comes last": (
             (bell * near / (bell * near).sum())[None]
         ),
-        "there is no Gaussian, only the window": (near / 6)[None],
+        "there is no Gaussian, only the window; or it faded the scores, not the weights": (
+            (near / 6)[None]
+        ),
         "there is no window: softmax ran over all positions": (bell / 9)[None],
         "softmax ran over all positions, and the window was cut afterwards": (bell * near / 9)[
             None
@@ -1843,9 +1856,10 @@ for batch, T, S, D, reach, dtype in [
 # up before dividing, so that a long sentence counts for more.
 #
 # ```python
-# sure     = torch.tensor([[True, False, False],   # the      – la
-#                          [False, False, True],   # blue car – voiture bleue:
-#                          [False, True, False]])  # the order turns round
+#                         #  the    blue   car
+# sure     = torch.tensor([[True, False, False],   # la
+#                          [False, False, True],   # voiture: the order turns round
+#                          [False, True, False]])  # bleue
 # straight = torch.eye(3).bool()                   # each word linked to the one at its place
 # alignment_error_rate(sure, sure)                 # 0.0
 # alignment_error_rate(straight, sure)             # 0.6667 = 1 - (1 + 1) / (3 + 3)
@@ -1881,9 +1895,9 @@ def alignment_error_rate(links, sure, possible=None):
 
 
 # %% check="alignment_error_rate__by_hand" points=1
-links = torch.tensor([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]).bool()
-sure = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]).bool()
-possible = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]).bool()
+links = torch.tensor([[1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0], [0, 0, 0, 1, 0, 0]]).bool()
+sure = torch.eye(3, 6).bool()
+possible = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 0, 0]]).bool()
 with (
     checks.case("5 predicted links, 3 sure and 6 possible ones"),
     checks.unchanged(links=links, sure=sure, possible=possible),
@@ -1903,7 +1917,8 @@ checks.number(
         "it divides by the predicted links alone": 1 - (1 + 4) / 5,
         "this is one minus the precision, |A ∩ P| / |A|": 1 - 4 / 5,
         "this is one minus the recall, |A ∩ S| / |S|": 1 - 1 / 3,
-        "it divides by the entries of the whole table": 1 - (1 + 4) / 12,
+        "it divides by the entries of the whole table": 1 - (1 + 4) / 18,
+        "this is the share of entries in which links and sure differ": 6 / 18,
         "precision and recall were averaged; add the counts, then divide once": (
             1 - (1 / 3 + 4 / 5) / 2
         ),
@@ -1921,8 +1936,8 @@ checks.number(
 checks.number(
     alignment_error_rate(~sure, sure),
     1.0,
-    what="the error rate of links none of which is sure, without possible ones,",
-    suspects={"left out, possible stands for everything; it stands for the sure links": 1 - 6 / 9},
+    what="the error rate, possible left out, of links none of which is sure",
+    suspects={"possible stood for everything; left out, it stands for the sure links": 1 - 6 / 9},
     hint=hint,
 )
 checks.number(

@@ -536,6 +536,13 @@ _STEP = (
         edit=(("torch.tanh(total)", "total"),),
     ),
     Misconception(
+        name="state returned before logits",
+        task="attention_decoder_step",
+        fails="attention_decoder_step__by_hand",
+        told="logits and state are swapped",
+        edit=(("return logits, new, weights", "return new, logits, weights"),),
+    ),
+    Misconception(
         name="the old state writes",
         task="attention_decoder_step",
         fails="attention_decoder_step__by_hand",
@@ -633,6 +640,15 @@ _WINDOW = (
         fails="local_window__gaussian",
         told="there is no Gaussian",
         edit=(("masked_softmax(scores, near) * gaussian", "masked_softmax(scores, near)"),),
+    ),
+    Misconception(
+        name="Gaussian on the scores",
+        task="local_window",
+        fails="local_window__gaussian",
+        told="it faded the scores, not the weights",
+        edit=(
+            ("masked_softmax(scores, near) * gaussian", "masked_softmax(scores * gaussian, near)"),
+        ),
     ),
     Misconception(
         name="Gaussian without window",
@@ -789,6 +805,18 @@ _RATE = (
         edit=(
             ("(links & sure).sum() + (links & possible).sum()", "(links & sure).sum()"),
             ("links.sum() + sure.sum()", "sure.sum()"),
+        ),
+    ),
+    Misconception(
+        name="share of entries that differ",
+        task="alignment_error_rate",
+        fails="alignment_error_rate__by_hand",
+        told="links and sure differ",
+        edit=(
+            (
+                "return 1 - (found / (links.sum() + sure.sum())).item()",
+                "return (links != sure).double().mean().item()",
+            ),
         ),
     ),
     Misconception(
