@@ -278,7 +278,7 @@ def perplexity(logits, targets, ignore_index=-100):
         name="padding is always -100",
         task="perplexity",
         fails="perplexity__ignored",
-        told="compare with ignore_index",
+        told="but those that equal ignore_index",
         edit=(("targets != ignore_index", "targets != -100"),),
     ),
     Misconception(
@@ -436,6 +436,13 @@ def path_length(parents, start, end):
         ),
     ),
     Misconception(
+        name="no way to itself",
+        task="path_length",
+        fails="path_length__no_way",
+        told="a value reaches itself over 0 arrows",
+        edit=(("length, found, seen = 0, {end}", "length, found, seen = 1, set(parents[end])"),),
+    ),
+    Misconception(
         name="no way is a number",
         task="path_length",
         fails="path_length__no_way",
@@ -488,6 +495,27 @@ _COPYING = (
         fails="copy_task_baseline__blanks",
         told="blanks is ignored",
         edit=(("length / (delay + 2 * length) if blanks else 1.0", "1.0"),),
+    ),
+    Misconception(
+        name="a single symbol paid for",
+        task="copy_task_baseline",
+        fails="copy_task_baseline__blanks",
+        told="a single position pays",
+        edit=(("length / (delay + 2 * length)", "1 / (delay + 2 * length)"),),
+    ),
+    Misconception(
+        name="lost in time as well",
+        task="copy_task_baseline",
+        fails="copy_task_baseline__blanks",
+        told="it does not know where a symbol is due",
+        edit=(
+            (
+                "return share * guess",
+                "share = torch.tensor(share)\n"
+                "    entropy = torch.special.entr(share) + torch.special.entr(1 - share)\n"
+                "    return share * guess + entropy",
+            ),
+        ),
     ),
     Misconception(
         name="a list takes its positions once",
@@ -543,6 +571,26 @@ _FIELD = (
             ("        step *= stride\n", ""),
             ("        field +=", "        step *= stride\n        field +="),
         ),
+    ),
+    Misconception(
+        name="only a layer's own stride",
+        task="receptive_field",
+        fails="receptive_field__strides",
+        told="only a layer's own stride was counted",
+        edit=(("        step *= stride\n", ""), ("dilation * step", "dilation * stride")),
+    ),
+    Misconception(
+        name="values times the stride",
+        task="receptive_field",
+        fails="receptive_field__strides",
+        told="span (n − 1) · s + 1 below them",
+        answer="""
+def receptive_field(layers):
+    seen = 1
+    for kernel_size, dilation, stride in reversed(layers):
+        seen = seen * stride + (kernel_size - 1) * dilation
+    return seen
+""",
     ),
     Misconception(
         name="only the stride below",
