@@ -1,139 +1,160 @@
 """Ours against peers, side by side in one run: ``make bench``.
 
-Writes ``benchmarks/results/<device>.json``, one row a comparison: name, milliseconds of ours, ratio
-of the peer's time to ours (above 1: ours is faster) with its quartiles, the largest error of ours
-against float64, versions, commit. Ratios are what to read; milliseconds belong to the machine and
-the hour.
+Writes ``benchmarks/results/<device>.json``: one row a comparison (name, milliseconds of ours, the
+peer's time over ours with its quartiles, the largest error of ours against float64, and for a bar's
+rows the operations that take the time), one a fitted exponent, one a bar, each with versions,
+commit, command and date. A ratio above 1: ours is faster. Ratios are what to read; milliseconds
+belong to the machine and the hour. The peers live in an environment of their own
+(``benchmarks/requirements.txt``), made on the first run; without a network what needs them is left
+out, and the table says so.
+
+    python benchmarks/run.py                  # on a GPU where there is one
+    python benchmarks/run.py --device cpu     # some twenty minutes
+    python benchmarks/run.py --gpu --smoke    # the GPU's comparisons at tiny sizes, on any machine
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
+import os
 import re
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import date
-from pathlib import Path
+import sys
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
 from lookback import measure
-from lookback.attention import MultiHeadAttention, scaled_dot_product_attention
-
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+from provenance import provenance, write
+from suite import comparison, cpu, environment, everywhere
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two ways to the same numbers, and how far ours is from float64."""
-
-    name: str
-    ours: Callable[[], object]
-    peer_name: str
-    peer: Callable[[], object]
-    error: float
-
-
-def fused_against_reference(device: torch.device) -> Iterator[Comparison]:
-    """What torch's fused kernels save over the equation written out."""
-    for T in (256, 1024, 4096):
-        q, k, v = (torch.randn(1, 8, T, 64, device=device) for _ in range(3))
-        exact = scaled_dot_product_attention(q.double(), k.double(), v.double())
-        fused = scaled_dot_product_attention(q, k, v, kernel="sdpa")
-        yield Comparison(
-            f"attention, fused kernel, T {T}",
-            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v, kernel="sdpa"),
-            "reference",
-            lambda q=q, k=k, v=v: scaled_dot_product_attention(q, k, v),
-            largest_error(fused, exact),
-        )
+def rows(device: torch.device, gpu: bool, small: bool, seconds: float, console: Console):
+    """Every row of a device, the bars last."""
+    suite = cpu
+    if gpu:
+        from suite import gpu as suite
+    found: list[dict] = []
+    for compared in _comparisons(suite, gpu, device, small):
+        row = comparison.row(compared, device, seconds)
+        if row.get("tflops") and compared.bar == "decoder":
+            found.append(row | {"name": f"{row['name']}, share of the peak", "bar": "share"})
+            found[-1]["share"] = row["tflops"] * 1e12 / suite.PEAK
+        found.append(row)
+        console.print(_line(row), style="dim")
+    for row in [suite.memory(device, small)] if gpu else _growth(small):
+        found.append(row)
+        console.print(f"{row['name']}: exponent {row['exponent']:.2f}", style="dim")
+    bars = (bar.row(found) for bar in suite.BARS)
+    return found + [row for row in bars if row is not None]
 
 
-def training_step_of_multi_head_attention(device: torch.device) -> Iterator[Comparison]:
-    """A layer of ours against torch's, forward and backward, on the same weights."""
-    for T in (256, 512, 1024):
-        for D in (128, 512):
-            theirs = nn.MultiheadAttention(D, 8, batch_first=True).to(device)
-            ours = MultiHeadAttention(D, 8).to(device)
-            ours.load_state_dict(theirs.state_dict())
-            x = torch.randn(4, T, D, device=device)
-            exact = MultiHeadAttention(D, 8, kernel="reference").double().to(device)
-            exact.load_state_dict(theirs.state_dict())
-            yield Comparison(
-                f"multi-head attention, training step, T {T}, width {D}",
-                lambda ours=ours, x=x: step(ours(x), ours),
-                "nn.MultiheadAttention",
-                lambda theirs=theirs, x=x: step(theirs(x, x, x, need_weights=False)[0], theirs),
-                largest_error(ours(x), exact(x.double())),
-            )
+def _comparisons(suite, gpu: bool, device, small: bool) -> Iterator[comparison.Comparison]:
+    for compared in suite.COMPARISONS:
+        yield from compared(device, small) if gpu else compared(small)
+    yield from everywhere.one_matmul(device, small)
+    yield from everywhere.recurrence(device, small)
 
 
-COMPARISONS = (fused_against_reference, training_step_of_multi_head_attention)
+def _growth(small: bool) -> Iterator[dict]:
+    for name, (way, lengths) in cpu.growing(small).items():
+        times = []
+        for T in lengths:
+            q, k, v = torch.randn(3, 1, 1, T, 64)
+            with torch.no_grad():
+                found = measure.seconds(partial(way, q, k, v), processor=True)
+            times.append(1e3 * found.median)
+        yield {
+            "name": f"growth with T, {name}",
+            "kind": "growth",
+            "bar": f"exponent, {name}",
+            "lengths": list(lengths),
+            "ms": times,
+            "exponent": measure.fitted_exponent(lengths, times),
+        }
 
 
-def step(output: Tensor, layer: nn.Module) -> None:
-    """Backward through ``output`` and forget the gradients again."""
-    output.square().mean().backward()
-    layer.zero_grad(set_to_none=True)
+def table(found: list[dict], title: str) -> Table:
+    """The comparisons as they are read in a terminal."""
+    made = Table(title=title, title_justify="left")
+    for heading in ("comparison", "peer", "ours, ms", "ratio (quartiles)", "error"):
+        made.add_column(heading)
+    for row in found:
+        if row["kind"] != "comparison":
+            continue
+        error = "" if row["error"] is None else f"{row['error']:.1e}"
+        made.add_row(row["name"], row["peer"], f"{row['ours_ms']:.2f}", _ratio(row), error)
+    return made
 
 
-def largest_error(ours: Tensor, exact: Tensor) -> float:
-    return float((ours.double() - exact).abs().max())
+def bars(found: list[dict]) -> Table:
+    """The bars, each with what was found."""
+    made = Table(title="bars", title_justify="left")
+    for heading in ("bar", "wanted", "found", "met"):
+        made.add_column(heading)
+    for row in found:
+        if row["kind"] == "bar":
+            wanted = f"{'≤' if row['most'] else '≥'} {row['wanted']:g}"
+            made.add_row(row["text"], wanted, f"{row['found']:.2f}", "yes" if row["met"] else "no")
+    return made
 
 
-def row(comparison: Comparison, commit: str) -> dict[str, object]:
-    """Time both sides in turns."""
-    times = measure.compare({"ours": comparison.ours, comparison.peer_name: comparison.peer})
-    ratio = times[comparison.peer_name]
-    return {
-        "name": comparison.name,
-        "ours": "lookback",
-        "peer": comparison.peer_name,
-        "ours_ms": measure.seconds(comparison.ours).median * 1e3,
-        "ratio": ratio.median,
-        "spread": asdict(ratio),
-        "error": comparison.error,
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
+def _ratio(row: dict) -> str:
+    if row.get("missing"):
+        return "peer not installed"
+    low, high = row["spread"]["low"], row["spread"]["high"]
+    return f"{row['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _line(row: dict) -> str:
+    return f"{row['name']}: {_ratio(row)}"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("x-transformers", "transformers", "triton"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--gpu", action="store_true", help="the GPU's comparisons, wherever")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes; writes nothing")
+    parser.add_argument("--seconds", type=float, default=6.0, help="for one comparison, about")
+    parser.add_argument("--here", action="store_true", help="in this environment, peers or not")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    if not options.here:
+        python = str(environment.python())
+        os.execv(python, [python, __file__, *sys.argv[1:], "--here"])
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    device = torch.device(options.device)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    console = Console()
-    rows = []
-    for comparisons in COMPARISONS:
-        for comparison in comparisons(device):
-            console.print(comparison.name, style="dim")
-            rows.append(row(comparison, commit))
-    name = measure.device_name(device)
-    table = Table(title=f"{name}: the peer's time over ours", title_justify="left")
-    for heading in ("comparison", "peer", "ours, ms", "ratio (quartiles)", "error"):
-        table.add_column(heading)
-    for r in rows:
-        quartiles = f"{r['ratio']:.2f} ({r['spread']['low']:.2f} to {r['spread']['high']:.2f})"
-        table.add_row(r["name"], r["peer"], f"{r['ours_ms']:.2f}", quartiles, f"{r['error']:.1e}")
-    console.print(table)
-    path = RESULTS / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    console.print(f"written to {path.relative_to(ROOT)}")
+    device, console = torch.device(options.device), Console()
+    gpu = options.gpu or device.type == "cuda"
+    absent = environment.missing()
+    if absent:
+        console.print(f"not installed, so left out: {', '.join(absent)}")
+    if device.type == "cpu" and gpu:
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
+    seconds = 0.05 if options.smoke else options.seconds
+    found = rows(device, gpu, options.smoke, seconds, console)
+    command = f"python benchmarks/run.py --device {device.type}"
+    source = provenance(command, device)
+    source["versions"] |= _versions()
+    console.print(table(found, f"{source['device']}: the peer's time over ours"))
+    console.print(bars(found))
+    if options.smoke:
+        return
+    name = re.sub(r"[^a-z0-9]+", "-", source["device"].lower()).strip("-")
+    path = write(name, [row | source for row in found])
+    console.print(f"written to {path.relative_to(environment.ROOT)}")
 
 
 if __name__ == "__main__":
