@@ -736,6 +736,26 @@ def beam_search(step, state, bos, eos, width, steps, pad=0):
 """,
     ),
     Misconception(
+        name="the end has to hold its place",
+        task="beam_search",
+        fails="beam_search__finished",
+        told="a finished hypothesis lost its place to a better one",
+        answer="""
+def beam_search(step, state, bos, eos, width, steps, pad=0):
+    beam = [(0.0, [], state)]
+    for _ in range(steps):
+        extended = [h for h in beam if h[1][-1:] == [eos]]
+        for total, tokens, memory in beam:
+            if tokens[-1:] != [eos]:
+                logits, after = step(torch.tensor(tokens[-1:] or [bos]), memory)
+                for token, gain in enumerate(logits[0].log_softmax(0).tolist()):
+                    extended.append((total + gain, [*tokens, token], after))
+        beam = sorted(extended, key=lambda h: -h[0])[:width]
+    rows = [tokens + [pad] * (steps - len(tokens)) for _, tokens, _ in beam]
+    return torch.tensor(rows), torch.tensor([total for total, _, _ in beam])
+""",
+    ),
+    Misconception(
         name="the end frees a place",
         task="beam_search",
         fails="beam_search__finished",
@@ -1017,7 +1037,7 @@ def bleu(hypotheses, references):
         edit=(("    if min(precisions) == 0:\n        return 0.0\n", ""),),
     ),
     Misconception(
-        name="mean of the sentences' penalties",
+        name="mean of the sentences' scores",
         task="clipped_precision",
         fails="clipped_precision__sacrebleu",
         told="the brevity penalty is of the whole corpus too",
@@ -1031,6 +1051,35 @@ def bleu(hypotheses, references):
                 "    precisions = [",
             ),
         ),
+    ),
+    Misconception(
+        name="mean of the sentences' penalties",
+        task="clipped_precision",
+        fails="clipped_precision__sacrebleu",
+        told="the penalties of the sentences were averaged",
+        answer="""
+from collections import Counter
+from math import exp, prod
+
+
+def clipped_precision(hypotheses, references, n):
+    matches = total = 0
+    for words, right in zip(hypotheses, references, strict=True):
+        ours, theirs = (
+            Counter(tuple(x[i : i + n]) for i in range(len(x) - n + 1)) for x in (words, right)
+        )
+        matches, total = matches + (ours & theirs).total(), total + ours.total()
+    return matches / total if total else 0.0
+
+
+def bleu(hypotheses, references):
+    precisions = [clipped_precision(hypotheses, references, n) for n in (1, 2, 3, 4)]
+    if min(precisions) == 0:
+        return 0.0
+    pairs = zip(hypotheses, references, strict=True)
+    penalties = [min(1.0, exp(1 - len(right) / len(words))) for words, right in pairs]
+    return 100 * sum(penalties) / len(penalties) * prod(precisions) ** 0.25
+""",
     ),
 )
 
@@ -1297,6 +1346,25 @@ def greedy_decode(step, state, bos, eos, steps, pad=0):
     written[:, t:] = pad
     behind = (written == eos).cumsum(1) - (written == eos).long() > 0
     return written.masked_fill(behind, pad)
+""",
+    ),
+    RightAnswer(
+        name="finished sentences left out",
+        task="greedy_decode",
+        answer="""
+def greedy_decode(step, state, bos, eos, steps, pad=0):
+    written = torch.full((len(state), steps), pad)
+    alive = torch.arange(len(state))
+    newest = torch.full((len(state),), bos)
+    for t in range(steps):
+        logits, state = step(newest, state)
+        newest = logits.argmax(-1)
+        written[alive, t] = newest
+        on = newest != eos
+        alive, newest, state = alive[on], newest[on], state[on]
+        if len(alive) == 0:
+            break
+    return written
 """,
     ),
     RightAnswer(

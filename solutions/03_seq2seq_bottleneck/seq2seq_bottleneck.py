@@ -389,6 +389,7 @@ for batch, T, N, pad, dtype in [
             masked_cross_entropy(logits, targets, pad),
             nats[targets != pad].mean().to(dtype),
             what="the loss",
+            hint="the loss has the dtype of the logits; a mask of floats may have another",
         )
 ### END HIDDEN TESTS
 
@@ -447,7 +448,10 @@ def last_valid_state(states, lengths):
 states = torch.arange(24.0).reshape(3, 4, 2)  # sentence b holds 8b to 8b + 7
 lengths = torch.tensor([4, 2, 3])
 with (
-    checks.case("three sentences of 4, 2 and 3 words, T = 4, D = 2"),
+    checks.case(
+        "three sentences of 4, 2 and 3 words, T = 4, D = 2",
+        "after n words the state stands at index n − 1",
+    ),
     checks.unchanged(states=states, lengths=lengths),
 ):
     last = last_valid_state(states, lengths)
@@ -471,6 +475,9 @@ checks.close(
             [[[6.0, 7.0]], [[10.0, 11.0]], [[20.0, 21.0]]]
         ),
         "it is the first state": states[:, 0],
+        "the first number of each state alone: gather takes an index of shape (*batch, 1, D)": (
+            torch.tensor([[6.0], [10.0], [20.0]])
+        ),
     },
     hint="after 2 words the state stands at index 1",
 )
@@ -555,9 +562,9 @@ checks.gradients(
 # ```
 #
 # `source_vocabulary` and `target_vocabulary` are numbers of tokens; the latter is `N`. `E` is the
-# width of the embeddings, `D`, an even number, of both states and of the context. `lengths` says
-# how many positions of each source are real; without it, all are. `target_in` is the target
-# shifted right, so logits at $t$ belong to word $t$.
+# width of the embeddings, `D` of both states and of the context; it is even, so that two directions
+# can share it. `lengths` says how many positions of each source are real; without it, all are.
+# `target_in` is the target shifted right, so logits at $t$ belong to word $t$.
 #
 # What stands inside is up to you (a GRU or an LSTM, one layer or two, the context as the first
 # state or at each step). It is held to what it does:
@@ -916,8 +923,8 @@ for name, gradient in found.items():
 # greedy_decode(counting, torch.zeros(1, 1), bos=1, eos=4, steps=5)   # [[2, 3, 4, 0, 0]]
 # ```
 #
-# A call of `step` costs time. One call a step serves the whole batch, and once every sentence has
-# ended, `step` is not called again.
+# A call of `step` costs time. One call a step serves all sentences at once, with or without those
+# that have ended, and once every sentence has ended, `step` is not called again.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -972,7 +979,10 @@ def step(tokens, state):
     return logits, state
 
 
-with checks.case("a chain of words, bos = 1, eos = 2, pad = 0, steps = 6"):
+with checks.case(
+    "a chain of words, bos = 1, eos = 2, pad = 0, steps = 6",
+    "step reads the newest token of each sentence, one number a row: shape (B,)",
+):
     written = greedy_decode(step, torch.zeros(1, 1), 1, 2, 6)
 checks.close(
     written,
@@ -1076,29 +1086,31 @@ for bos, eos, pad, steps in [(1, 2, 0, 8), (1, 2, 4, 9), (0, 5, 1, 8), (3, 4, 3,
 # %% check="greedy_decode__fed" points=1
 # Hidden: what the model is fed.
 ### BEGIN HIDDEN TESTS
-fed = []
+calls, fed = [], {0: [], 1: []}
 
 
-def step(tokens, state):
-    fed.append((tuple(tokens.shape), tokens.dtype, tokens.tolist()))
+def step(tokens, state):  # the state says which sentence a row is; the second one ends early
+    calls.append((tuple(tokens.shape), tokens.dtype, len(state)))
     newest = tokens.reshape(len(state), -1)[:, -1]
+    for sentence, token in zip(state[:, 0].tolist(), newest.tolist(), strict=True):
+        fed[sentence].append(token)
     logits = torch.eye(7)[(newest + 1 + state[:, 0]).clamp(max=6)] - 5.0
     return logits, state
 
 
 with checks.case("two sentences, bos = 1, eos = 6, steps = 4"):
     written = greedy_decode(step, torch.tensor([[0], [1]]), 1, 6, 4)
-hint = "one call a step for the whole batch: first bos, then what was just written, shape (B,)"
-for shape, dtype, _ in fed:
-    assert shape == (2,), f"step was fed tokens of shape {shape} but should be (2,)\n  hint: {hint}"
+hint = "first bos, then what was just written: one token for each row of the state"
+for shape, dtype, n in calls:
+    assert shape == (n,), (
+        f"step was fed tokens of shape {shape} but should be ({n},)\n  hint: {hint}"
+    )
     assert dtype == torch.int64, f"step was fed {dtype} but should be torch.int64\n  hint: {hint}"
-read = [tokens for _, _, tokens in fed]
-assert read[:1] == [[1, 1]], f"step was first fed {read[:1]} but should be bos, [1, 1]"
-wanted = [[1, 1], [2, 3], [3, 5], [4, 6]]
-told = [[row[0] for row in read], [row[1] for row in read][:3]]
-assert told == [[1, 2, 3, 4], [1, 3, 5]], (
-    f"step was fed {read} but should be fed {wanted}\n  hint: {hint}"
-)
+for sentence, wanted in enumerate([[1, 2, 3, 4], [1, 3, 5]]):  # a finished one may be fed or not
+    read = fed[sentence][: 4 - sentence]
+    assert read == wanted, (
+        f"step was fed {read} for sentence {sentence} but should be fed {wanted}\n  hint: {hint}"
+    )
 checks.close(written, torch.tensor([[2, 3, 4, 5], [3, 5, 6, 0]]), what="what was written")
 ### END HIDDEN TESTS
 
@@ -1121,8 +1133,8 @@ with checks.case("three sentences that end at the steps 3, 1 and 2, with 50 step
     expected[:, :3] = torch.tensor([[3, 3, 2], [2, 0, 0], [3, 2, 0]])
     checks.close(written, expected, what="what was written")
 assert len(calls) == 3, (
-    f"step was called {len(calls)} times, but after 3 all sentences had ended\n"
-    "  hint: one call a step for the whole batch, and none when every sentence is done"
+    f"step was called {len(calls)} times for 3 steps: after 3 all sentences had ended\n"
+    "  hint: one call a step for all sentences together, and none when every sentence is done"
 )
 ### END HIDDEN TESTS
 
@@ -1144,8 +1156,8 @@ assert len(calls) == 3, (
 # each. A round:
 #
 # 1. Extend every unfinished hypothesis by every token.
-# 2. A finished hypothesis keeps its place. The best extensions take the places that are left, so
-#    that there are `width` hypotheses, or as many as there can be.
+# 2. A finished hypothesis keeps its place, also against better extensions. The best extensions take
+#    the places that are left, so that there are `width` hypotheses, or as many as there can be.
 # 3. A hypothesis that wrote `eos` is finished. It is never extended.
 #
 # It ends when all hypotheses are finished, or after `steps` tokens; those that were cut off then
@@ -1474,6 +1486,25 @@ with checks.case(
         what="the list of log-probabilities",
         atol=1e-3,
     )
+
+# after bos: a .7, end .3;  after a: a .55, b .45, so that both extensions are likelier than the end
+chances = torch.full((5, 5), 1e-9)
+chances[1, 3], chances[1, 2], chances[3, 3], chances[3, 4] = 0.7, 0.3, 0.55, 0.45
+with checks.case(
+    "width = 2, two steps, a hypothesis that ends at once and is overtaken by two extensions"
+):
+    tokens, _ = beam_search(step, torch.zeros(1, 1), 1, 2, 2, 2)
+    checks.close(
+        tokens,
+        torch.tensor([[3, 3], [2, 0]]),
+        what="the table of tokens",
+        suspects={
+            "a finished hypothesis lost its place to a better one; it keeps it": torch.tensor(
+                [[3, 3], [3, 4]]
+            ),
+        },
+        hint="the finished one keeps its place, so one place is left for extensions",
+    )
 ### END HIDDEN TESTS
 
 # %% [markdown] task="length_penalty" difficulty=2 minutes=10
@@ -1567,7 +1598,14 @@ for length in (1, 4, 30):
             hint="a power of 0 is 1: the log-probability stays as it is",
         )
 
+
 # %% check="length_penalty__ranks" points=1
+def _penalised(log_prob, length, alpha):  # the library's, so that can_stop is judged alone
+    from lookback.decoding import length_normaliser
+
+    return log_prob / length_normaliser(length, alpha)
+
+
 short, long = (-4.0, 4), (-5.0, 10)  # log-probability and tokens
 ahead = []
 for alpha in (0.0, 0.3, 0.6, 1.0, 2.0):
@@ -1582,6 +1620,17 @@ assert ahead[-1] > 0, (
 assert sorted(ahead) == ahead, (
     f"the longer hypothesis must gain on the shorter one as α grows, but it is ahead by {ahead}"
 )
+for best, wanted in [(-1.2, True), (-1.4, False)]:
+    with (
+        checks.case(f"best {best}, unfinished [-2.0, -3.0], steps = 7, alpha = 0.6"),
+        checks.given(length_penalty=_penalised),
+    ):
+        answer = can_stop(best, torch.tensor([-2.0, -3.0]), 7, 0.6)
+        assert answer is not None, "can_stop returned None: is `return` missing?"
+        assert bool(answer) == wanted, (
+            f"can_stop says {bool(answer)} but should say {wanted}\n"
+            "  hint: the best of the hopes is −2 / 2 ** 0.6 = −1.3195"
+        )
 
 # %% check="length_penalty__tensors" points=1
 # Hidden: tensors, a length for each.
@@ -1849,6 +1898,8 @@ with checks.case("four sentences, one of them empty", "a sentence may be empty")
 # %% check="clipped_precision__sacrebleu" points=1
 # Hidden: random corpora, against sacreBLEU.
 ### BEGIN HIDDEN TESTS
+from math import exp
+
 from lookback.metrics import token_bleu
 
 
@@ -1867,13 +1918,14 @@ def _precision(hypotheses, references, n):
 generator = torch.Generator().manual_seed(1)
 for sentences, cut in [(3, 1), (5, 3), (4, 0)]:
     references, written = [], []
-    for _ in range(sentences):
+    for i in range(sentences):
         words = ["abcdef"[i] for i in torch.randint(6, (12,), generator=generator).tolist()]
         changed = list(words)
         changed[int(torch.randint(4, (1,), generator=generator))] = "g"
         references.append(words)
-        written.append(changed[: len(words) - cut] if cut else [*changed, "a", "b"])
-    with checks.case(f"{sentences} random sentences, {12 - cut if cut else 14} words for 12"):
+        written.append(changed[: 12 - cut * (i % 3)] if cut else [*changed, "a", "b"])
+    words = [len(sentence) for sentence in written]
+    with checks.case(f"{sentences} random sentences of {words} words for 12 each"):
         for n in (1, 2, 3, 4):
             checks.number(
                 clipped_precision(written, references, n),
@@ -1882,10 +1934,16 @@ for sentences, cut in [(3, 1), (5, 3), (4, 0)]:
             )
         with checks.given(clipped_precision=_precision):
             score = bleu(written, references)
+        own = sum(min(1, exp(1 - 12 / n)) for n in words) / sentences  # penalties one by one
+        whole = min(1, exp(1 - 12 * sentences / sum(words)))
+        told = "the penalties of the sentences were averaged; there is one, of the whole corpus"
+        wrong = token_bleu(written, references).value * own / whole
+        suspects = {told: wrong} if cut else {}
         checks.number(
             score,
             token_bleu(written, references).value,
             what="BLEU, beside sacreBLEU's,",
+            suspects=suspects,
             hint="sums over the corpus first; the brevity penalty is of the whole corpus too",
         )
 ### END HIDDEN TESTS
