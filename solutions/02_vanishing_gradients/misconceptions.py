@@ -280,6 +280,13 @@ _TRUNCATION = (
         edit=(("h = h.detach()", "h = torch.zeros_like(h)"),),
     ),
     Misconception(
+        name="every chunk begins again",
+        task="truncated_bptt",
+        fails="truncated_bptt__forward",
+        told="every chunk starts from h_0",
+        edit=(("h = h.detach()", "h = h_0.detach()"),),
+    ),
+    Misconception(
         name="nothing is cut",
         task="truncated_bptt",
         fails="truncated_bptt__table",
@@ -318,6 +325,16 @@ _TRUNCATION = (
         ),
     ),
     Misconception(
+        name="the stored state is cut, and early",
+        task="truncated_bptt",
+        fails="truncated_bptt__table",
+        told="the stored state was cut too, and the cuts come one step early",
+        edit=(
+            ("if t > 0 and t % k == 0", "if t < 0"),
+            ("states.append(h)", "h = h if t % k else h.detach()\n        states.append(h)"),
+        ),
+    ),
+    Misconception(
         name="a window of k steps for each state",
         task="truncated_bptt",
         fails="truncated_bptt__table",
@@ -351,6 +368,13 @@ _LSTM = (
         fails="lstm_step__by_hand",
         told="not f, i, g, o",
         edit=(("i, f, g, o = total", "f, i, g, o = total"),),
+    ),
+    Misconception(
+        name="forget gate first and candidate last",
+        task="lstm_step",
+        fails="lstm_step__by_hand",
+        told="not f, i, o, g",
+        edit=(("i, f, g, o = total", "f, i, o, g = total"),),
     ),
     Misconception(
         name="candidate last",

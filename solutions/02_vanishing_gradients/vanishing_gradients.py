@@ -207,7 +207,7 @@ h_t = torch.tensor([[1.0, -1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, -1.0]])
 kept = torch.tensor([0.0, 1.0, 0.0])[:, None] * W_hh
 with checks.case("states of 1, -1 and 0, where the slope of tanh is 0, 0 and 1"):
     checks.close(
-        rnn_jacobian(h_t, W_hh),
+        torch.stack([rnn_jacobian(h, W_hh) for h in h_t]),
         torch.stack([torch.zeros(3, 3), W_hh, kept]),
         what="the Jacobian",
         suspects={"the slope of tanh is left out": W_hh.expand(3, 3, 3)},
@@ -528,7 +528,7 @@ with checks.case("two tensors, 1.3 long together"):
         checks.close(
             torch.cat([g.flatten() for g in clipped]),
             torch.tensor([0.3, -0.4, 1.2]),
-            what=f"the row of all numbers, with max_norm = {max_norm},",
+            what=f"the row of all numbers with max_norm = {max_norm}",
             suspects={
                 "it was made longer; gradients that are short enough stay as they are": (
                     torch.tensor([0.3, -0.4, 1.2]) * max_norm / 1.3
@@ -757,7 +757,8 @@ for rows, columns in [(3, 3), (4, 2), (2, 4)]:
 # `step(x_t, h)` is any recurrent step: it takes an input `(*batch, I)` and a state and returns the
 # next state. The result holds the state after each of the `T` steps. The first chunk is the steps 1
 # to `k`, the second the steps `k + 1` to `2k`, and so on; the last may be shorter. Within a chunk
-# gradients flow as usual, in the first one back to `h_0`.
+# gradients flow as usual, in the first one back to `h_0`. (The loop in the book starts
+# from zeros and cuts them off as well; here the start keeps its gradient.)
 #
 # ```python
 # def step(x_t, h):
@@ -833,6 +834,9 @@ for k in (1, 2, 3, 7, 10):
                     cut + torch.where(steps[:, None] < k, from_start, 0.0)
                 ),
                 "the state was set to zero at the cuts and at the start": cut,
+                "every chunk starts from h_0, not from the state that the last one left": (
+                    cut + from_start[steps % k]
+                ),
                 "h_0 is ignored": halved @ x,
                 "the last chunk is missing": whole[: 7 - 7 % k],
                 "h_0 is among the states; they begin after the first step": torch.cat(
@@ -876,6 +880,8 @@ with checks.case("T = 6, k = 2 and the step x_t + 0.5 · h"):
     stored[[1, 3]] = 0.0
     every = stored.clone()
     every[5] = 0.0
+    early = _cut(_chunks([1, 3, 5]))
+    early[::2] = 0.0
     checks.close(
         torch.stack(rows),
         _cut(_chunks([2, 4])),
@@ -885,6 +891,7 @@ with checks.case("T = 6, k = 2 and the step x_t + 0.5 · h"):
             "every step was cut; a chunk has k = 2 steps": _cut(_chunks(range(6))),
             "the cuts come one step late": _cut(_chunks([3, 5])),
             "the cuts come one step early": _cut(_chunks([1, 3, 5])),
+            "the stored state was cut too, and the cuts come one step early": early,
             "a chunk has k + 1 steps": _cut(_chunks([3])),
             "there are k chunks; a chunk has k steps": _cut(_chunks([3])),
             "the stored state was cut too; cut only what is handed on": stored,
@@ -992,7 +999,7 @@ with checks.case("T = 5, k = 2, and the gradient of the start h_0"):
 # # c = 0.5 · 2 + 0.75 · 0.7616 = 1.5712,  h = 0.75 · tanh(1.5712) = 0.6879
 # ```
 #
-# The result is the pair `(h_t, c_t)`, in this order.
+# The result is the pair `(h_t, c_t)`, in this order. A bias that is `None` is left out.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1044,7 +1051,7 @@ for told, gates, cell, shown, why in [
 ]:
     i, f, o = (torch.full((2,), value) for value in gates)
     bias = torch.cat([i, f, g.atanh(), o])
-    with checks.case(f"{told}, g = (0.5, 0.8): {why}"):
+    with checks.case(f"{told}, g = (0.5, 0.8): {why}", "b_hh is None here: leave it out"):
         new = lstm_step(x_t, (h, c), torch.zeros(8, 1), torch.zeros(8, 2), bias)
         assert isinstance(new, tuple | list), f"return the pair (h_t, c_t), not {new}"
         assert len(new) == 2, f"return the pair (h_t, c_t), not {len(new)} things"
@@ -1066,6 +1073,7 @@ b_ih = torch.tensor([-0.5, -0.125, -0.875, -0.25, 0.125, -0.375, 1.0, -0.75])
 b_hh = torch.tensor([0.625, -0.875, -0.375, -0.375, -0.25, -0.125, -0.625, 0.125])
 wrong = {  # h_t, then c_t
     "the order of the gates is i, f, g, o, not f, i, g, o": [0.0738, -0.3279, 0.4052, -0.5538],
+    "the order of the gates is i, f, g, o, not f, i, o, g": [0.0846, -0.3146, 0.3793, -0.5412],
     "the order of the gates is i, f, g, o, not i, f, o, g": [-0.0587, -0.2252, -0.2565, -0.3695],
     "the order of the gates is i, f, g, o, not i, g, f, o": [-0.0063, -0.593, -0.0326, -1.53],
     "the gates lie in blocks of D rows, but yours take every fourth": [
@@ -1098,7 +1106,7 @@ with checks.case("I = D = 2, both biases", "W (4D, I) maps x (…, I) to x @ W.T
     checks.close(
         torch.cat([*new]),
         torch.tensor([-0.0396, -0.2391, -0.2093, -0.3851]),
-        what="the row of all numbers, h_t then c_t,",
+        what="the row of h_t and then c_t",
         atol=2e-4,
         suspects={told: torch.tensor(row) for told, row in wrong.items()},
         hint="c_t = f ⊙ c + i ⊙ g and h_t = o ⊙ tanh(c_t)",
@@ -1179,7 +1187,7 @@ checks.gradients(
 # #  x_t (*batch, I)   h (*batch, D)   W_ih (3D, I)   W_hh (3D, D)   biases (3D,) or None
 # ```
 #
-# With $I = D = 1$ and weights of 0, again:
+# A bias that is `None` is left out. With $I = D = 1$ and weights of 0:
 #
 # ```python
 # nothing = torch.zeros(3, 1)
@@ -1251,6 +1259,9 @@ for told, r, z, expected, why in [
             suspects={
                 "z is inverted: z = 1 keeps the old state, z = 0 takes n": n if z > 0 else h,
                 "r must multiply the bias b_hn too, and nothing else": torch.tanh(read + kept),
+                "r multiplies the input's part too; it belongs to the state's alone": torch.tanh(
+                    (r > 0) * (read + kept)
+                ),
             },
             hint="h_t = (1 − z) ⊙ n + z ⊙ h, and the rows lie in the order r, z, n",
         )
