@@ -84,7 +84,8 @@ def _banded(q, k, v, mask, causal, offset, width, sinks, block):
     behind, ahead = width - 1, 0 if causal else width - 1
     band = _band(block, behind, ahead, q.device)
     # cut once: the backward pass joins the pieces' gradients once, where a slice for each block
-    # would spread every one of them over the whole length
+    # would spread every one of them over the whole length; without gradients a slice copies nothing
+    kept = torch.is_grad_enabled() and (k.requires_grad or v.requires_grad)
     k_blocks, v_blocks = k.split(block, -2), v.split(block, -2)
     k_sinks, v_sinks = k[..., :sinks, :], v[..., :sinks, :]
     # a query that stands on a key sees that key
@@ -97,7 +98,10 @@ def _banded(q, k, v, mask, causal, offset, width, sinks, block):
         low, high = near.start * block, min(near.stop * block, S)
         columns = slice(low, high)
         open_ = band[: rows.stop - rows.start, low - first + block : high - first + block]
-        k_i, v_i = _join(k_blocks[near], k), _join(v_blocks[near], v)
+        if kept:
+            k_i, v_i = _join(k_blocks[near], k), _join(v_blocks[near], v)
+        else:
+            k_i, v_i = k[..., low:high, :], v[..., low:high, :]
         if sinks:
             columns, open_ = _with_sinks(columns, rows, offset, width, sinks, causal, q.device)
             k_i = torch.cat([k_sinks[..., :low, :], k_i, k_sinks[..., high:, :]], -2)

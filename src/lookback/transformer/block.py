@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from lookback.efficient.cache import Cache
 from lookback.transformer.config import Config
-from lookback.transformer.norms import LayerNorm, RMSNorm
 
 
 class Block(nn.Module):
@@ -140,8 +139,12 @@ class Block(nn.Module):
         return F.dropout(x, self.config.dropout, self.training)
 
 
-def make_norm(config: Config) -> LayerNorm | RMSNorm:
-    """The norm that the config names."""
+def make_norm(config: Config) -> nn.LayerNorm | nn.RMSNorm:
+    """The norm that the config names: the function of :mod:`lookback.transformer.norms`.
+
+    Torch's twins compute it in one pass over memory, forward and backward, where the equation takes
+    one pass a line.
+    """
     if config.norm == "rms":
-        return RMSNorm(config.D, eps=config.eps)
-    return LayerNorm(config.D, eps=config.eps, bias=config.bias)
+        return nn.RMSNorm(config.D, eps=config.eps)
+    return nn.LayerNorm(config.D, eps=config.eps, bias=config.bias)
