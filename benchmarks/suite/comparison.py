@@ -138,18 +138,18 @@ def largest_error(ours: Tensor, exact: Tensor) -> float:
 def _rounds(comparison: Comparison, device: torch.device, seconds: float) -> tuple[int, float]:
     """Turns, 3 to 9, and the least length of a block, so that all of it takes some ``seconds``."""
     calls = [f for f in (comparison.ours, comparison.peer) if f is not None]
-    for f in calls:
-        f()  # the first call pays for caches, lazy imports and compilers
-    _finish(device)
-    began = time.perf_counter()
-    for f in calls:
-        f()
-    _finish(device)
-    once = time.perf_counter() - began
+    once = _once(calls, device)  # the first call pays for caches, lazy imports and compilers
+    if once < 1 or device.type == "cuda":
+        once = _once(calls, device)
     rounds = int(min(9, max(3, seconds / max(once, 1e-9))))
     return rounds, min(0.05, max(1e-3, seconds / 40))
 
 
-def _finish(device: torch.device) -> None:
+def _once(calls: Sequence[Call], device: torch.device) -> float:
+    """Seconds of one call of each."""
+    began = time.perf_counter()
+    for f in calls:
+        f()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return time.perf_counter() - began
