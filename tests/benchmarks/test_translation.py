@@ -183,6 +183,7 @@ def test_a_corpus_is_read_in_the_direction_of_its_name(folder):
         ("train.en.gz", gzip.compress(b"One line.\n"), r"train\.de\.gz 200, train\.en\.gz 1"),
         ("train.de.gz", gzip.compress("ü\n".encode("latin-1") * 200), r"not UTF-8: byte 0"),
     ],
+    ids=["missing", "damaged", "of another length", "of another encoding"],
 )
 def test_a_bad_corpus_is_named_before_anything_is_trained(folder, name, content, message):
     if content is None:
