@@ -65,6 +65,13 @@ _MASK = (
         edit=(("S = T if S is None else S", "S = T"),),
     ),
     Misconception(
+        name="no keys taken for no S",
+        task="causal_mask",
+        fails="causal_mask__lengths",
+        told="a missing S is None",
+        edit=(("S = T if S is None else S", "S = S or T"),),
+    ),
+    Misconception(
         name="ends aligned without being asked",
         task="causal_mask",
         fails="causal_mask__lengths",
@@ -679,6 +686,13 @@ _POSITIONS = (
         fails="sinusoidal_positions__first_rows",
         told="sine and cosine are swapped",
         edit=(("[angle.sin(), angle.cos()]", "[angle.cos(), angle.sin()]"),),
+    ),
+    Misconception(
+        name="exponent 4i over D",
+        task="sinusoidal_positions",
+        fails="sinusoidal_positions__first_rows",
+        told="the exponent is 4i/D",
+        edit=(("-torch.arange(0, D, 2) / D", "-2 * torch.arange(0, D, 2) / D"),),
     ),
     Misconception(
         name="exponent i over D",

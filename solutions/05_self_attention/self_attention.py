@@ -168,7 +168,9 @@ for queries, keys in [(1, 1), (1, 4), (4, 1), (3, 6), (6, 3), (5, 5), (3, 0)]:
                 "S, the number of keys, is ignored": torch.ones(queries, queries).tril().bool(),
                 "rows must be queries and columns keys": torch.ones(keys, queries).triu().bool(),
             },
-            hint="without an offset, query 0 and key 0 stand at the same position",
+            hint="without an offset, query 0 and key 0 stand at the same position"
+            if keys
+            else "S = 0 means no keys, and a missing S is None: ask whether S is None",
         )
 ### END HIDDEN TESTS
 
@@ -285,7 +287,8 @@ scores = torch.tensor([[4.0, 0.0, 3.0], [2.0, 0.0, 4.0]])
 with (
     checks.case(
         "two queries, three keys, K = 4, V = 2, and no batch axis",
-        "there may be no batch axis or several: count axes from the end (-1, -2)",
+        "there may be no batch axis or several: count axes from the end (-1, -2); the root of a "
+        "width, which is Python's number and no tensor, is k.shape[-1] ** 0.5",
     ),
     checks.unchanged(q=q, k=k, v=v),
 ):
@@ -1065,7 +1068,10 @@ for name in ("W_q", "W_k", "W_v", "W_o"):
     state[f"{name}.weight"] = torch.randn(8, 8, generator=generator) / 2
     state[f"{name}.bias"] = torch.randn(8, generator=generator) / 2
 with (
-    checks.case("B = 2, T = 5, D = 8, H = 4"),
+    checks.case(
+        "B = 2, T = 5, D = 8, H = 4",
+        "where source_width is None, W_k and W_v map from D; compare the shape after each step",
+    ),
     checks.given(scaled_dot_product_attention=_attend, split_heads=_split, merge_heads=_merge),
 ):
     layer = MultiHeadAttention(8, 4)
@@ -1451,6 +1457,9 @@ checks.close(
         ),
         "the exponent is i/D; it should be 2i/D, where i counts pairs": _table(
             t * torch.tensor([1.0, 0.1])
+        ),
+        "the exponent is 4i/D; it is 2i/D: arange(0, D, 2) is 2i already": _table(
+            t * torch.tensor([1.0, 1e-4])
         ),
         "the exponent is 2j/D with j counting columns; i counts pairs": torch.stack(
             [f(t[:, 0] * w**2) for f, w in zip([torch.sin, torch.cos] * 2, each, strict=True)], -1
