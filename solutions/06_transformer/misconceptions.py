@@ -204,6 +204,13 @@ _ENCODER = (
         edit=(("x = x + self.self_attn", "x = self.self_attn"), ("return x + self", "return self")),
     ),
     Misconception(
+        name="called as torch's layer is",
+        task="EncoderBlock",
+        fails="EncoderBlock__identity",
+        told="self-attention takes one tensor",
+        edit=(("self.self_attn(z, mask=mask)", "self.self_attn(z, z, z)"),),
+    ),
+    Misconception(
         name="no residual around attention",
         task="EncoderBlock",
         fails="EncoderBlock__by_reference",
@@ -632,6 +639,13 @@ _WARMUP = (
         fails="warmup_schedule__shape",
         told="the rate does not fall after the warm-up",
         edit=(("t**-0.5, t", "warmup**-0.5, t"),),
+    ),
+    Misconception(
+        name="warm-up to the minus two thirds",
+        task="warmup_schedule",
+        fails="warmup_schedule__by_hand",
+        told="warmup has the exponent −2/3",
+        edit=(("warmup**-1.5", "warmup ** (-2 / 3)"),),
     ),
     Misconception(
         name="no warm-up at all",
@@ -1154,7 +1168,7 @@ def sample(logits, temperature=1.0, top_k=None, top_p=None, generator=None):
     N = logits.shape[-1]
     logits = logits.float() / temperature
     if top_k is not None:
-        order = logits.sort(-1, descending=True, stable=True).indices
+        order = logits.sort(dim=-1, descending=True, stable=True).indices
         cut = torch.zeros_like(logits).scatter(-1, order[..., top_k:], 1.0).bool()
         logits = logits.masked_fill(cut, float("-inf"))
     p = logits.softmax(-1)

@@ -26,6 +26,7 @@
 # **What is open.** `MultiHeadAttention` of chapter 5 is imported in the next cell: `layer(x)` is
 # self-attention, `layer(x, source)` cross-attention, `mask=` takes a boolean mask of shape `(T, S)`
 # or `(B, T, S)`, or of length 1 where these have `B` or `T`, and `causal=True` closes the future.
+# (Torch's layer takes query, key and value; this one takes the source once and makes both of it.)
 # `lookback.attention` and `lookback.masks` are open altogether, and so is what torch has, with the
 # exceptions that follow.
 #
@@ -40,7 +41,8 @@
 # means “may attend”.
 #
 # **House rules.** A result that holds numbers has the dtype of what came in: float64, float32,
-# bfloat16 or float16. A function never writes into its arguments. Nothing here drops out.
+# bfloat16 or float16. A function never writes into its arguments, which may be views of other
+# tensors. Nothing here drops out.
 
 # %% setup=true
 import torch
@@ -397,7 +399,10 @@ from lookback.transformer import LayerNorm as _LayerNorm
 generator = torch.Generator().manual_seed(1)
 x = torch.randn(2, 5, 8, generator=generator) * 3 + 1
 with (
-    checks.case("sublayers that give 0", "parts have the names of the table, weights and biases"),
+    checks.case(
+        "sublayers that give 0",
+        "parts have the names of the table; self-attention takes one tensor: layer(z, mask=mask)",
+    ),
     checks.given(LayerNorm=lambda D, eps=1e-5: _LayerNorm(D, eps=eps)),
 ):
     block = EncoderBlock(8, 2, 12)
@@ -430,7 +435,10 @@ state = {name: torch.randn(w.shape, generator=generator) / 2 for name, w in numb
 reference.load_state_dict(state)
 x = torch.randn(3, 5, 8, generator=generator)
 with (
-    checks.case("B = 3, T = 5, D = 8, H = 2, hidden = 12"),
+    checks.case(
+        "B = 3, T = 5, D = 8, H = 2, hidden = 12",
+        "self-attention takes one tensor, and the mask by its name: layer(z, mask=mask)",
+    ),
     checks.given(LayerNorm=lambda D, eps=1e-5: _LayerNorm(D, eps=eps)),
     checks.unchanged(x=x),
 ):
@@ -740,7 +748,7 @@ source = torch.randn(2, 3, 8, generator=generator, dtype=torch.float64)
 with (
     checks.case(
         "x (2, 5, 8), a source (2, 3, 8), in float64",
-        "the target asks, the source answers: cross-attention is layer(z, source)",
+        "the target asks, the source answers, named once: layer(z, source, mask=source_mask)",
     ),
     checks.given(LayerNorm=lambda D, eps=1e-5: _LayerNorm(D, eps=eps)),
     checks.unchanged(x=x, source=source),
@@ -816,7 +824,7 @@ x, source = torch.randn(3, 4, 8, generator=generator), torch.randn(3, 6, 8, gene
 with (
     checks.case(
         "x (3, 4, 8), a source (3, 6, 8), H = 2, hidden = 12",
-        "the target asks, the source answers: cross-attention is layer(z, source)",
+        "the target asks, the source answers, named once: layer(z, source, mask=source_mask)",
     ),
     checks.given(LayerNorm=lambda D, eps=1e-5: _LayerNorm(D, eps=eps)),
 ):
@@ -1059,6 +1067,7 @@ wrong = {
         min(t**-0.5, t / 1458) / 5
     ),
     "`t ** -1 / 2` is 1/(2·t): the exponent needs brackets": lambda t: min(1 / t / 2, t / 27) / 5,
+    "warmup has the exponent −2/3; it is −3/2": lambda t: min(t**-0.5, t * 9 ** (-2 / 3)) / 5,
     "warmup has the exponent −1; it is −3/2": lambda t: min(t**-0.5, t / 9) / 5,
     "the first term is 1/t; it is t^(−1/2)": lambda t: min(1 / t, t / 27) / 5,
     "the rate does not fall behind the warm-up": lambda t: min(9, t) / 27 / 5,
@@ -1170,7 +1179,8 @@ with checks.case("D = 16 and D = 64, warmup = 50"):
 # - A position whose target is `pad` is not scored: it counts neither in the sum nor in $n$, the
 #   number of real tokens in the whole batch. `pad` is an ordinary token number, and as one of the
 #   $N$ tokens it has its share $\varepsilon/N$ at the other positions.
-# - The loss is in nats. Logits of ±1000 are nothing special.
+# - The loss is in nats, in the dtype of `logits`. (Numbers that you make yourself, such as a mask
+#   made by `.float()`, are float32, and make bfloat16 wider.) Logits of ±1000 are nothing special.
 #
 # At least one token is real in every check.
 #
@@ -1365,6 +1375,7 @@ for batch, T, N, epsilon, pad, dtype in [
             label_smoothing_loss(logits, targets, epsilon, pad),
             each[targets != pad].mean().to(dtype),
             what="the loss",
+            hint="make what you multiply by in the dtype of logits, or choose with a boolean mask",
         )
 ### END HIDDEN TESTS
 
@@ -1616,8 +1627,11 @@ for shape, offset, dtype, told in [
     ((2, 6, 8), 600, torch.float16, "the angles need float32"),
 ]:
     x = torch.randn(*shape[:-2], shape[-1], shape[-2], generator=generator).mT.to(dtype)
-    where = f"x {shape}, {dtype}, offset = {offset}"
-    with checks.case(where, told), checks.unchanged(x=x):
+    where = f"a view x {shape}, {dtype}, offset = {offset}"
+    with (
+        checks.case(where, "its numbers are not in order: count axes from the end, or copy it"),
+        checks.unchanged(x=x),
+    ):
         found = apply_rotary(x, offset)
     with checks.case(where):
         checks.close(
@@ -1692,7 +1706,7 @@ checks.gradients(
 #
 # <details><summary>Hint 1</summary>
 #
-# `logits.sort(-1, descending=True, stable=True)` gives the sorted logits and whose they are. In
+# `logits.sort(dim=-1, descending=True, stable=True)` gives the sorted logits and whose they are. In
 # this order a cut is a comparison with `torch.arange(N)`; `gather` brings a drawn rank back to
 # its token.
 #
@@ -1905,7 +1919,8 @@ def _of(*weights):  # made to sum to 1
     return torch.tensor(weights) / sum(weights)
 
 
-p, hot = torch.tensor([0.1, 0.4, 0.3, 0.2]), torch.tensor([0.1, 0.4, 0.3, 0.2]) ** 2
+p = torch.tensor([0.1, 0.4, 0.3, 0.2])
+dropped = "the token that crosses the line was dropped; it is kept"
 equal, all_of_it = torch.full((5,), 0.2), "the settings cut nothing"
 for chances, settings, wanted, suspects in [
     (
@@ -1917,13 +1932,17 @@ for chances, settings, wanted, suspects in [
             "top_p is ignored where there is a top_k, or the other way round": _of(
                 0, 0.4, 0.3, 0.2
             ),
+            dropped: _of(0, 1, 0, 0),
         },
     ),
     (
-        hot / hot.sum(),
-        {"temperature": 2.0, "top_p": 0.5},
-        _of(0, 0.4, 0.3, 0),
-        {"top-p was cut before the temperature": _of(0, 1, 0, 0)},
+        p,
+        {"temperature": 0.5, "top_p": 0.8},
+        _of(0, 0.4**2, 0.3**2, 0),
+        {
+            "top-p was cut before the temperature": _of(0, 0.4**2, 0.3**2, 0.2**2),
+            dropped: _of(0, 1, 0, 0),
+        },
     ),
     (p, {"temperature": 2.0, "top_k": 2}, _of(0, 0.4**0.5, 0.3**0.5, 0), {}),
     (p, {"top_k": 9}, p, {}),
@@ -1981,7 +2000,7 @@ for shape, dtype in [
         with (
             checks.case(
                 f"logits {shape}, {dtype}, {settings or 'no settings'}",
-                "flatten the batch for the draw, and give it back its shape",
+                "flatten the batch for the draw and reshape after it; one token always stays",
             ),
             checks.unchanged(logits=logits),
         ):
