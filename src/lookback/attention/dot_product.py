@@ -142,17 +142,40 @@ def _by_name(kernel, q, k, v, mask) -> Callable[..., Tensor]:
     return reference.attention if kernel == "reference" else tiled.attention
 
 
+def shared_sdpa(
+    q: Float[Tensor, "B H T K"],
+    k: Float[Tensor, "B G S K"],
+    v: Float[Tensor, "B G S V"],
+    mask: Bool[Tensor, "..."] | None = None,
+    *,
+    causal: bool = False,
+    bias: Float[Tensor, "..."] | None = None,
+) -> Float[Tensor, "B H T V"]:
+    """Torch's fused kernels where ``H / G`` query heads share a head of keys, which they read as it
+    is instead of a copy for each (:mod:`lookback.efficient.grouped`).
+
+    Args, Raises: as :func:`scaled_dot_product_attention`.
+    """
+    reference.check_inputs(q[:, :: q.shape[1] // k.shape[1]], k, v)
+    return _fused(q, k, v, mask, causal, 0, None, bias, enable_gqa=True)
+
+
 def _sdpa(q, k, v, mask, *, causal, offset, scale, bias):
     reference.check_inputs(q, k, v)
+    return _fused(q, k, v, mask, causal, offset, scale, bias)
+
+
+def _fused(q, k, v, mask, causal, offset, scale, bias, enable_gqa=False):
+    options = {"scale": scale, "enable_gqa": enable_gqa}
     if mask is None and bias is None and causal and offset == 0:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, **options)
     T, S = q.shape[-2], k.shape[-2]
     scores = q.new_empty(()).expand(*q.shape[:-2], T, S)  # a shape without its memory
     mask = reference.combine(mask, causal, offset, scores)
     if bias is not None:
         bias = _checked_bias(bias, q, k)
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
-    return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, mask, **options)
 
 
 def _checked_bias(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from lookback.attention.dot_product import (
     check_kernel,
     merge_heads,
     scaled_dot_product_attention,
+    shared_sdpa,
     split_heads,
 )
 from lookback.efficient.cache import Cache, SlidingCache
@@ -131,7 +132,12 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:  # the cache knows which of its keys lie in each query's past
             causal = False
             mask = near if mask is None else mask if near is None else mask & near
-        if self.training and self.dropout:
+        dropped = self.training and self.dropout
+        if self.kernel == "sdpa" and self.kv_heads < self.H and not dropped:
+            mixed = shared_sdpa(q, k, v, mask, causal=causal, bias=bias)
+            return self.out_proj(merge_heads(mixed))
+        k, v = self._for_each_query_head(k), self._for_each_query_head(v)
+        if dropped:
             weights = attention_weights(q, k, mask, causal=causal, bias=bias)
             mixed = F.dropout(weights, self.dropout) @ v
         else:
@@ -151,6 +157,7 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Tensor, "B H T S"]:
         """The weights of every head, for looking at. Args, Raises: as :meth:`forward`."""
         q, k, _, _ = self._inputs(x, source, None, None, causal)
+        k = self._for_each_query_head(k)
         return attention_weights(q, k, self._per_head(mask), causal=causal, bias=bias)
 
     def project(
@@ -171,13 +178,17 @@ class MultiHeadAttention(nn.Module):
     def project_source(self, source: Float[Tensor, "B S W"]) -> tuple[Tensor, Tensor]:
         """Keys and values ``(B, kv_heads, S, K)`` of a source: the same for every query."""
         self._check("source", source, self.source_width)
-        _, W_k, W_v = self._projections()
-        _, b_k, b_v = self._biases()
-        k, v = F.linear(source, W_k, b_k), F.linear(source, W_v, b_v)
+        if hasattr(self, "in_proj_weight"):  # one product for both
+            bias = None if self.in_proj_bias is None else self.in_proj_bias[self.D :]
+            k, v = F.linear(source, self.in_proj_weight[self.D :], bias).chunk(2, -1)
+        else:
+            _, W_k, W_v = self._projections()
+            _, b_k, b_v = self._biases()
+            k, v = F.linear(source, W_k, b_k), F.linear(source, W_v, b_v)
         return self._heads(k, self.k_norm), self._heads(v)
 
     def _inputs(self, x, source, cache, kv, causal) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Queries, keys and values, all with ``H`` heads, and what the cache lets them see."""
+        """Queries (``H`` heads), keys and values (``kv_heads``), and what the cache shows them."""
         if sum(extra is not None for extra in (source, cache, kv)) > 1:
             raise ValueError("give one of source, cache and kv: each says what is asked")
         near = None
@@ -193,9 +204,11 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 k, v, positions = cache.append(k, v)
                 near = cache.visible(positions, x.shape[1], causal=causal)
-        if self.kv_heads < self.H:  # B kv_heads S K -> B H S K: query head h reads h · kv_heads / H
-            k, v = repeat_heads(k, self.H), repeat_heads(v, self.H)
         return q, k, v, near
+
+    def _for_each_query_head(self, x: Tensor) -> Tensor:
+        """B kv_heads S K -> B H S K: query head h reads head ⌊h · kv_heads / H⌋."""
+        return repeat_heads(x, self.H) if self.kv_heads < self.H else x
 
     def _heads(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
         x = split_heads(x, x.shape[-1] * self.H // self.D)  # B T H·K -> B H T K
