@@ -144,10 +144,10 @@ def main() -> None:
     if device.type == "cpu" and gpu:
         os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported
     seconds = 0.05 if options.smoke else options.seconds
-    found = rows(device, gpu, options.smoke, seconds, console)
     command = f"python benchmarks/run.py --device {device.type}"
-    source = provenance(command, device)
+    source = provenance(command, device)  # first: the commit may move on while this runs
     source["versions"] |= _versions()
+    found = rows(device, gpu, options.smoke, seconds, console)
     console.print(table(found, f"{source['device']}: the peer's time over ours"))
     console.print(bars(found))
     if options.smoke:
