@@ -250,7 +250,8 @@ class Peer(Link):
         if tag == "generator":
             return unpacker.generator(body)
         if tag == "arg" and sent is not None and type(body) is int and body < len(sent.tensors):
-            return sent.tensors[body]
+            own = sent.tensors[body]
+            return sent.left.get(id(own), own)
         raise WireError(f"an unknown kind of value {tag[:20]!r}")
 
     def _standin(self, number: int, data: dict, unpacker: Unpacker) -> Any:
@@ -291,12 +292,18 @@ class Peer(Link):
         self, reply: dict, unpacker: Unpacker, packer: Packer, storages: list[torch.Tensor]
     ) -> None:
         """Let this side's arguments show what the call did to them."""
+        kept = []
         for i, row in _pairs(reply.get("written"), len(storages)):
             new = unpacker.tensor(row)
             if new.shape != storages[i].shape or new.dtype != storages[i].dtype:
                 raise WireError("a written argument of another size")
-            if self.takes("arguments"):
-                storages[i].copy_(new)
+            kept.append((storages[i], storages[i].clone()))
+            storages[i].copy_(new)
+        if kept and not self.takes("arguments"):
+            # an argument that comes back as the result comes as it was written
+            packer.left = {id(tensor): tensor.detach().clone() for tensor in packer.tensors}
+            for storage, old in kept:
+                storage.copy_(old)
         for i, told in _pairs(reply.get("modules"), len(packer.modules)):
             keep = standins.parameters_of(packer.modules[i])
             standins.apply_changes(packer.modules[i], told, unpacker)

@@ -28,6 +28,7 @@ class Packer:
     def __init__(self, foreign: Callable[[Any], Any], known: dict[int, Any] | None = None) -> None:
         self.foreign = foreign
         self.known = known or {}
+        self.left: dict[int, torch.Tensor] = {}  # by ``id``, what a call made of tensors sent
         self.tensors: list[torch.Tensor] = []
         self.described: set[int] = set()
         self.containers: list[list | dict] = []
