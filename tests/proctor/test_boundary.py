@@ -251,6 +251,13 @@ class Zeroed(Layer):
     holds(candidate, "x = torch.ones(2)\nassert torch.equal(zeroed(x, [1]), torch.zeros(2))")
 
 
+def test_an_argument_changed_in_place_and_returned_is_a_result_like_another(candidate):
+    candidate.run("tripled", "def tripled(x):\n    return x.mul_(3)\n")
+    holds(candidate, "assert torch.equal(tripled(torch.ones(2)), torch.full((2,), 3.0))")
+    verdict = run(candidate, "x = torch.ones(2)\nassert torch.equal(tripled(x), x)")
+    assert verdict.message.startswith("your code writes to what it is given")
+
+
 def test_the_numbers_of_a_module_that_a_check_gives_are_not_to_be_changed(candidate):
     candidate.run(
         "more", "def zeroes(layer, x):\n    layer.weight.data.zero_()\n    return layer(x)"
