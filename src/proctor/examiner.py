@@ -44,7 +44,8 @@ class Gone(BaseException):
     Not an ``Exception``, so that no check takes it for an answer.
 
     Args:
-        kind: ``ended`` (by itself), ``cpu``, ``wall`` or ``refused`` (what it sent).
+        kind: ``ended`` (by itself), ``memory`` (for want of it, where a check bounds it), ``cpu``,
+            ``wall`` or ``refused`` (what it sent).
         reason: for the student.
     """
 
@@ -221,6 +222,11 @@ class Examinee(Peer):
         resource.prlimit(self.pid, resource.RLIMIT_DATA, (size, hard))
         try:
             yield
+        except Gone as gone:
+            if gone.kind != "ended":
+                raise
+            said = f"it ended for want of memory: this check allows {more // MiB} MiB more at once"
+            raise Gone("memory", said) from None
         finally:
             with suppress(ProcessLookupError):  # it may have ended meanwhile
                 resource.prlimit(self.pid, resource.RLIMIT_DATA, (soft, hard))

@@ -163,6 +163,7 @@ def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, Walls
     """
     news, tell = os.pipe()
     go, allow = os.pipe()
+    start = walls.address_space()
     try:
         pid = walls.fork_into_namespaces() if wanted.own_namespaces else os.fork()
     except OSError as error:
@@ -172,7 +173,7 @@ def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, Walls
     if pid == 0:
         control.close()
         os.close(news), os.close(allow)
-        _child(wanted, wire, tell, go)
+        _child(wanted, start, wire, tell, go)
     os.close(tell), os.close(go)
     try:
         if wanted.own_namespaces:
@@ -191,7 +192,7 @@ def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, Walls
     return said or "the candidate ended while its walls were put up"
 
 
-def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
+def _child(wanted: Walls, start: int, wire: int, tell: int, go: int) -> None:
     """The candidate, which is the first process of its pid namespace where it has one."""
     try:
         if libc.LINUX:
@@ -199,7 +200,7 @@ def _child(wanted: Walls, wire: int, tell: int, go: int) -> None:
         os.read(go, 1)
         if wanted.own_namespaces:
             walls.build_root(wanted)
-        walls.close_in(wanted)
+        walls.close_in(wanted, start)
         os.write(tell, b"ready\n")
         _close_all_but(wire)
         candidate.main(Channel(socket.socket(fileno=wire), wanted.limits), wanted.limits)

@@ -23,7 +23,13 @@ from proctor.terms import Terms, banned_in, unrun
 
 NOTHING = "nothing is written here yet"
 AGAIN = ("failed", "missing", "error", "crashed", "timed out", "refused", "skipped")
-GONE = {"ended": "crashed", "cpu": "timed out", "wall": "timed out", "refused": "refused"}
+GONE = {
+    "ended": "crashed",
+    "memory": "crashed",
+    "cpu": "timed out",
+    "wall": "timed out",
+    "refused": "refused",
+}
 
 
 class Grader:

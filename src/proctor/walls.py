@@ -119,8 +119,13 @@ def build_root(walls: Walls) -> None:
     os.chdir(SCRATCH)
 
 
-def close_in(walls: Walls) -> None:
-    """Last step: limits, privileges, the filter of system calls."""
+def close_in(walls: Walls, start: int) -> None:
+    """Last step: limits, privileges, the filter of system calls.
+
+    Args:
+        walls: what was asked for.
+        start: bytes of address space before the fork; a candidate sees no ``/proc`` to count it.
+    """
     for number in range(1, signal.NSIG):
         with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
@@ -130,7 +135,7 @@ def close_in(walls: Walls) -> None:
         os.setpgid(0, 0)
         os.chdir("/")
     libc.give_back_large_blocks()
-    _limit(walls.limits, walls.own_namespaces)
+    _limit(walls.limits, walls.own_namespaces, start)
     if walls.level == "limits":
         return
     if walls.level == "landlock":
@@ -150,7 +155,7 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def _limit(limits: Limits, counts_alone: bool) -> None:
+def _limit(limits: Limits, counts_alone: bool, start: int) -> None:
     """Resource limits of this process; ``counts_alone`` where its user has no other process."""
     bounds = {
         resource.RLIMIT_CORE: 0,
@@ -160,14 +165,11 @@ def _limit(limits: Limits, counts_alone: bool) -> None:
     if counts_alone:
         bounds[resource.RLIMIT_NPROC] = limits.processes
     if libc.LINUX:
-        bounds[resource.RLIMIT_AS] = START + limits.memory
+        bounds[resource.RLIMIT_AS] = start + limits.memory
     for kind, value in bounds.items():
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
-
-
-START = address_space()
 
 
 def _tmpfs(path: str, size: str, mode: str) -> None:

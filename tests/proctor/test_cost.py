@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from proctor import doctor, forkserver, libc
-from proctor.examiner import Examinee, Verdict, setup_namespace
+from proctor.examiner import Examinee, Gone, Verdict, setup_namespace
 from proctor.limits import Limits, MiB
 
 pytestmark = pytest.mark.skipif(not libc.LINUX, reason="measured from outside on Linux alone")
@@ -51,14 +53,14 @@ def neighbours(x):
 SETUP = setup_namespace(["import torch\nfrom lookback import checks"])
 
 
-@pytest.fixture(scope="module", params=doctor.offered())
-def candidate(request) -> Iterator[Examinee]:
-    """A candidate at each level of isolation that this machine offers."""
+@contextmanager
+def started(level: str) -> Iterator[Examinee]:
+    """A candidate that holds the answers."""
     forkserver.warm_up()
     server = forkserver.ForkServer()
-    pid, sock = server.start(request.param, LIMITS)
+    pid, sock = server.start(level, LIMITS)
     examinee = Examinee(pid, sock, LIMITS)
-    examinee.level = request.param
+    examinee.level = level
     _, error = examinee.run("answers", STUDENT)
     assert error is None, error
     yield examinee
@@ -67,9 +69,26 @@ def candidate(request) -> Iterator[Examinee]:
     server.close()
 
 
+@pytest.fixture(scope="module", params=doctor.offered())
+def candidate(request) -> Iterator[Examinee]:
+    """A candidate at each level of isolation that this machine offers."""
+    with started(request.param) as examinee:
+        yield examinee
+
+
 def run(candidate: Examinee, check: str) -> Verdict:
     """One check."""
     return candidate.check(check, "check", SETUP, b"key")
+
+
+def ended(candidate: Examinee, check: str) -> str:
+    """Why a check was not passed; its candidate may be gone."""
+    try:
+        verdict = run(candidate, check)
+    except Gone as gone:
+        return str(gone)
+    assert verdict.outcome == "failed"
+    return verdict.message
 
 
 LIMITED = """
@@ -88,12 +107,21 @@ def test_a_table_of_all_pairs_does_not_fit_where_rows_do(candidate):
         assert "more than 32 MiB at once" in verdict.message
 
 
-def test_memory_that_was_set_aside_is_no_room(candidate):
-    candidate.run("more", "hoard = torch.empty(400 * 2**20, dtype=torch.uint8)")
-    verdict = run(candidate, LIMITED.format("hoarded").replace("6144", "8192"))
-    candidate.run("more", "hoard = None")
-    assert verdict.outcome == "failed", verdict.message
-    assert "more than 32 MiB at once" in verdict.message
+@pytest.mark.parametrize("level", doctor.offered())
+def test_memory_that_was_set_aside_is_no_room(level):
+    with started(level) as candidate:
+        candidate.run("more", "hoard = torch.empty(400 * 2**20, dtype=torch.uint8)")
+        said = ended(candidate, LIMITED.format("hoarded").replace("6144", "8192"))
+        assert "32 MiB" in said
+
+
+def test_memory_of_the_process_that_forks_is_no_loss_of_the_candidate():
+    grown = mmap.mmap(-1, 900 * MiB)  # address space that every later copy of this process has
+    try:
+        with started(doctor.offered()[0]) as candidate:
+            assert run(candidate, "assert whole(torch.randn(6144, 4)).shape == (6144, 4)").passed
+    finally:
+        grown.close()
 
 
 def test_the_limit_ends_with_its_block(candidate):
