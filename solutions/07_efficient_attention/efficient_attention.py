@@ -1336,7 +1336,7 @@ with (
 
 # %% check="random_features__unbiased" points=1
 torch.manual_seed(1)
-q, k = torch.randn(3, 4) / 3, torch.randn(5, 4) / 3
+q, k = F.normalize(torch.randn(3, 4), dim=-1) / 2, F.normalize(torch.randn(5, 4), dim=-1) / 2
 omega = torch.randn(100_000, 4)
 with checks.case(
     "100 000 draws, 3 queries and 5 keys of width 4", "‖x‖² is one number a token: keepdim=True"
@@ -1355,7 +1355,7 @@ assert off < 7, (
 # Hidden: the variance over draws, the sign, and features that depend on nothing else.
 ### BEGIN HIDDEN TESTS
 torch.manual_seed(2)
-q, k = torch.randn(1, 6, dtype=torch.float64) / 4, torch.randn(1, 6, dtype=torch.float64) / 4
+q, k = F.normalize(torch.randn(2, 1, 6, dtype=torch.float64), dim=-1) / 2  # ‖q + k‖ ≤ 1
 omega = torch.randn(200_000, 6, dtype=torch.float64)
 with checks.case("200 000 draws, one query and one key of width 6, float64"):
     left, right = random_features(q, omega), random_features(k, omega)
