@@ -166,6 +166,13 @@ def test_parameters_are_those_of_the_equation_and_no_bias(name, sizes):
     assert {n: p.numel() for n, p in layer.named_parameters()} == sizes
 
 
+@pytest.mark.parametrize("name", ["local-m", "local-p"])
+def test_the_width_of_the_score_goes_through_a_window(name):
+    inner = alignment(name, 3, 4, width=5, score="concat").score
+    assert isinstance(inner, ConcatAttention)
+    assert inner.W_a.weight.shape == (5, 3 + 4)
+
+
 def test_concat_is_additive_attention_with_its_two_matrices_side_by_side():
     additive, concat = AdditiveAttention(4, 6, width=5), ConcatAttention(4, 6, width=5)
     concat.W_a.weight.data = torch.cat([additive.W_a.weight, additive.U_a.weight], 1).data
@@ -200,6 +207,27 @@ def test_local_m_stands_at_the_positions_of_its_queries():
     query = torch.randn(2, 3, 4)
     assert layer.position(query, None, 9).tolist() == [[0, 1, 2]] * 2
     assert layer.position(query, None, 9, offset=4).tolist() == [[4, 5, 6]] * 2
+
+
+@pytest.mark.parametrize("name", ["local-m", "local-p"])
+def test_positions_are_counted_in_float32_where_the_queries_are_bfloat16(name):
+    layer = alignment(name, 4, 4).bfloat16()
+    query = torch.randn(1, 3, 4).bfloat16()
+    place = layer.position(query, None, 1000, offset=300)
+    assert place.dtype == torch.float32
+    if name == "local-m":
+        assert place.tolist() == [[300, 301, 302]]  # bfloat16 knows 300 and 302 alone
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
+def test_what_a_lookup_makes_follows_its_inputs_and_not_the_default_device(name):
+    layer = alignment(name, 4, 4, window=2)
+    query, memory = torch.randn(2, 3, 4), torch.randn(2, 5, 4)
+    mask = masks.padding(torch.tensor([5, 3]), 5)
+    expected = layer(query, memory, mask)
+    with torch.device("meta"):
+        found = layer(query, memory, mask)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_window_predicts_its_place_and_reaches_ten_positions_unless_told():
@@ -246,7 +274,10 @@ X = torch.randn(2, 3, 4)
     ("build", "message"),
     [
         (lambda: alignment("soft", 4, 4), "unknown attention 'soft'; choose one of additive, dot"),
-        (lambda: alignment("dot", 4, 6), "equal widths, got 4 and 6"),
+        (
+            lambda: alignment("dot", 4, 6),
+            "equal widths, got 4 and 6: the general score maps one to the other$",
+        ),
         (lambda: alignment("additive", 0, 4), "at least 1, got 0 and 4"),
         (lambda: alignment("additive", 4, 0), "at least 1, got 4 and 0"),
         (lambda: alignment("additive", 4, 4, width=0), "1 hidden unit, got 0"),

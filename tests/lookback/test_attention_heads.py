@@ -19,6 +19,7 @@ from lookback.attention import (
     scaled_dot_product_attention,
     split_heads,
 )
+from lookback.attention.dot_product import shared_sdpa
 from lookback.efficient import reference, window
 from lookback.efficient.cache import Cache, SlidingCache
 from lookback.positions import Rotary, alibi
@@ -67,6 +68,34 @@ def test_a_mask_and_causality_close_together_what_each_closes(kernel, offset):
     free = scaled_dot_product_attention(q, k, v, masks.causal(4, 7, offset=offset))
     alone = scaled_dot_product_attention(q, k, v, causal=True, offset=offset, kernel=kernel)
     torch.testing.assert_close(alone, free)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": True, "offset": 2}])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_scale_of_its_own_takes_the_place_of_the_square_root(kernel, options, masked):
+    q, k, v = torch.randn(2, 4, 8), torch.randn(2, 7, 8), torch.randn(2, 7, 5)
+    mask = torch.rand(2, 4, 7) < 0.7 if masked else None
+    scaled = q * 0.3 * 8**0.5  # what the root of the width takes away again
+    expected = scaled_dot_product_attention(scaled, k, v, mask, **options)
+    found = scaled_dot_product_attention(q, k, v, mask, scale=0.3, kernel=kernel, **options)
+    torch.testing.assert_close(found, expected)
+    if kernel in BIASED:
+        bias = torch.randn(4, 7)
+        expected = scaled_dot_product_attention(scaled, k, v, mask, bias=bias, **options)
+        options = options | {"bias": bias, "kernel": kernel}
+        found = scaled_dot_product_attention(q, k, v, mask, scale=0.3, **options)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"bias": torch.randn(4, 3, 3)}])
+@pytest.mark.parametrize("masked", [False, True])
+def test_fused_kernels_read_a_shared_head_as_if_it_were_repeated(options, masked):
+    q, k, v = torch.randn(2, 4, 3, 8), torch.randn(2, 2, 3, 8), torch.randn(2, 2, 3, 5)
+    mask = masks.padding(torch.tensor([3, 2]), 3)[:, None] if masked else None
+    whole = (x.repeat_interleave(2, 1) for x in (k, v))
+    expected = scaled_dot_product_attention(q, *whole, mask, **options)
+    torch.testing.assert_close(shared_sdpa(q, k, v, mask, **options), expected)
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
@@ -147,6 +176,61 @@ def test_grouped_heads_are_full_heads_whose_keys_and_values_repeat():
     torch.testing.assert_close(grouped(x, causal=True), full(x, causal=True))
     torch.testing.assert_close(grouped.weights(x), full.weights(x))
     assert grouped.project(x)[1].shape == (2, 2, 5, 2)
+
+
+@pytest.mark.parametrize("kernel", BIASED)
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("causal", [False, True])
+def test_every_head_of_a_layer_adds_its_own_bias_to_its_scores(kernel, kv_heads, causal):
+    layer = MultiHeadAttention(8, 4, kv_heads=kv_heads, kernel=kernel).double()
+    x, bias = torch.randn(2, 5, 8).double(), torch.randn(4, 5, 5).double()
+    mask = masks.padding(torch.tensor([5, 3]), 5)
+    open_ = mask[:, None] & masks.causal(5) if causal else mask[:, None]
+    q, k, v = layer.project(x)
+    k, v = (y.repeat_interleave(4 // kv_heads, 1) for y in (k, v))
+    scores = (q @ k.mT / 2**0.5 + bias).masked_fill(~open_, float("-inf"))
+    expected = scores.softmax(-1)
+    found = layer.weights(x, mask=mask, causal=causal, bias=bias)
+    torch.testing.assert_close(found, expected)
+    expected = layer.out_proj((expected @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(x, mask=mask, causal=causal, bias=bias), expected)
+
+
+@pytest.mark.parametrize("kernel", BIASED)
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("causal", [False, True])
+def test_dropout_drops_its_share_of_the_weights_and_nothing_else(kernel, kv_heads, causal):
+    layer = MultiHeadAttention(8, 4, kv_heads=kv_heads, dropout=0.3, kernel=kernel)
+    x, bias = torch.randn(2, 5, 8), torch.randn(4, 5, 5)
+    options = {"mask": masks.padding(torch.tensor([5, 3]), 5), "causal": causal, "bias": bias}
+    _, _, v = layer.project(x)
+    torch.manual_seed(1)
+    dropped = F.dropout(layer.weights(x, **options), 0.3)
+    mixed = dropped @ v.repeat_interleave(4 // kv_heads, 1)
+    torch.manual_seed(1)
+    torch.testing.assert_close(
+        layer(x, **options), layer.out_proj(mixed.transpose(1, 2).flatten(2))
+    )
+
+
+def test_fused_kernels_copy_no_shared_head_unless_weights_are_dropped(monkeypatch):
+    copied = []
+
+    def repeat(x, H):
+        copied.append(H)
+        return x.repeat_interleave(H // x.shape[1], 1)
+
+    monkeypatch.setattr("lookback.attention.multihead.repeat_heads", repeat)
+    x = torch.randn(2, 5, 8)
+    for dropout, kv_heads, kernel, calls in [
+        (0.0, 2, "sdpa", 0),  # read as they are
+        (0.0, 4, "reference", 0),  # none is shared
+        (0.0, 2, "reference", 2),  # keys and values, once a query head
+        (0.5, 2, "sdpa", 2),
+    ]:
+        copied.clear()
+        MultiHeadAttention(8, 4, kv_heads=kv_heads, dropout=dropout, kernel=kernel)(x)
+        assert copied == [4] * calls
 
 
 def test_normalised_queries_make_scores_blind_to_the_scale_of_the_input():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lookback import masks
@@ -26,6 +26,7 @@ def test_a_causal_mask_without_a_source_length_is_square():
 
 
 @given(LENGTH, LENGTH, st.integers(1, 4), st.integers(0, 3), st.booleans(), st.integers(0, 3))
+@example(T=2, S=4, width=1, sinks=1, causal=False, offset=0)  # the first key that is no sink
 @settings(max_examples=60, deadline=None)
 def test_a_window_holds_its_width_and_its_sinks(T, S, width, sinks, causal, offset):
     mask = masks.window(T, S, width=width, sinks=sinks, causal=causal, offset=offset)
@@ -62,6 +63,19 @@ def test_masks_are_made_where_they_are_asked_for(device):
     assert masks.causal(2, device=device).device.type == device.type
     assert masks.window(2, width=1, device=device).device.type == device.type
     assert masks.padding(torch.tensor([1], device=device), 2).device.type == device.type
+
+
+def test_masks_are_not_made_on_a_default_device_that_is_elsewhere():
+    lengths = torch.tensor([1, 3])
+    expected = masks.causal(3), masks.window(3, width=2, sinks=1), masks.padding(lengths, 3)
+    with torch.device("meta"):
+        made = (
+            masks.causal(3, device="cpu"),
+            masks.window(3, width=2, sinks=1, device="cpu"),
+            masks.padding(lengths, 3),
+        )
+    for mask, same in zip(made, expected, strict=True):
+        assert torch.equal(mask, same)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (4, 1), (1, 3), (4, 3), (2, 1, 3), (2, 4, 3)])

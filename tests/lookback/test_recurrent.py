@@ -92,11 +92,12 @@ def test_a_step_takes_any_batch_axes_and_each_example_goes_its_own_way(kind):
         torch.testing.assert_close(mine[1, 3], expected)
 
 
-def test_a_linear_step_is_the_affine_map_inside_the_others():
+def test_a_linear_step_is_the_affine_map_inside_the_others_and_tanh_is_taken_unless_told():
     x_t, h, W_ih, W_hh = (torch.randn(s) for s in ((2, 3), (2, 4), (4, 3), (4, 4)))
     torch.testing.assert_close(
         rnn_step(x_t, h, W_ih, W_hh, nonlinearity="linear"), x_t @ W_ih.T + h @ W_hh.T
     )
+    torch.testing.assert_close(rnn_step(x_t, h, W_ih, W_hh), (x_t @ W_ih.T + h @ W_hh.T).tanh())
     torch.testing.assert_close(activation("relu")(torch.tensor([-1.0, 2.0])).sum().item(), 2.0)
 
 
@@ -189,6 +190,16 @@ def test_what_the_padding_holds_reaches_neither_outputs_nor_gradients(kind):
         results.append((y, flat(end)[0], *torch.autograd.grad(y.sum(), list(ours.parameters()))))
     for clean, dirty in zip(*results, strict=True):
         torch.testing.assert_close(dirty, clean)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_layer_makes_follows_its_input_and_not_the_default_device(kind):
+    ours, _ = twins(kind, 3, 4, num_layers=2, bidirectional=True)
+    x, lengths = torch.randn(2, 5, 3, dtype=torch.float64), torch.tensor([2, 5])
+    expected = ours(x, lengths=lengths)
+    with torch.device("meta"):
+        found = ours(x, lengths=lengths)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_sequence_of_length_zero_keeps_its_first_state_and_shows_zeros():
@@ -312,6 +323,14 @@ def test_a_layer_says_its_sizes():
     assert repr(GRU(3, 4, 2)) == "GRU(3, 4, num_layers=2)"
 
 
+class Biased(nn.Module):
+    """Four numbers that bear the name of a bias, in a layer that has no width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias_ih = nn.Parameter(torch.zeros(4))
+
+
 x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torch.randn(4, 4)
 
 
@@ -336,7 +355,8 @@ x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torc
         (lambda: GRU(3, 4, 2, dropout=1.0), r"dropout must lie in \[0, 1\), got 1.0"),
         (lambda: RNN(3, 4, nonlinearity="sine"), "choose one of tanh, relu, linear"),
         (lambda: LSTM(3, 4, bias=False, forget_bias=1.0), "needs an LSTM with biases"),
-        (lambda: set_forget_bias_(GRU(3, 4), 1.0), "needs an LSTM with biases"),
+        (lambda: set_forget_bias_(GRU(3, 4), 1.0), "needs an LSTM with biases, got GRU"),
+        (lambda: set_forget_bias_(Biased(), 1.0), "needs an LSTM with biases, got Biased"),
         (lambda: GRU(3, 4)(x), r"input needs 3 axes \(B, T, I\), got \(2, 3\)"),
         (lambda: GRU(3, 4, batch_first=False)(x), r"3 axes \(T, B, I\)"),
         (lambda: GRU(3, 4)(x[None].long()), "input must be floating point"),
