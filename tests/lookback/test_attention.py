@@ -191,10 +191,22 @@ def test_multi_head_attention_at_low_precision_stays_near_its_twin_in_float64(
         assert (got.double() - want).norm() <= share * (want.norm() + 1e-3)
 
 
+@pytest.mark.parametrize("source_width", [None, 6])
+def test_one_seed_gives_a_layer_and_its_twin_the_same_start(source_width):
+    torch.manual_seed(7)
+    ours = MultiHeadAttention(8, 2, source_width=source_width)
+    torch.manual_seed(7)
+    theirs = nn.MultiheadAttention(8, 2, kdim=source_width, vdim=source_width)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    for name, p in theirs.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], p, rtol=0, atol=0)
+
+
 def test_self_attention_is_cross_attention_with_oneself():
     layer = MultiHeadAttention(8, 4)
     x = torch.randn(2, 6, 8)
     torch.testing.assert_close(layer(x), layer(x, x.clone()))
+    torch.testing.assert_close(layer(x), layer(x, x))
 
 
 def test_an_empty_row_of_multi_head_attention_is_the_output_bias():
@@ -229,13 +241,16 @@ def test_bidirectional_attention_is_permutation_equivariant_and_causal_is_not():
         (lambda: MultiHeadAttention(8, 2, kernel="fast"), "unknown kernel 'fast'"),
         (lambda: MultiHeadAttention(8, 2, dropout=1.5), r"dropout must lie in \[0, 1\), got 1.5"),
         (lambda: MultiHeadAttention(8, 2)(torch.randn(1, 3, 6)), "input has width 8, got 6"),
-        (lambda: MultiHeadAttention(8, 2)(torch.randn(3, 8)), "need 3 axes"),
+        (
+            lambda: MultiHeadAttention(8, 2)(torch.randn(3, 8)),
+            r"need 3 axes \(B, T, D\), got \(3, 8\)",
+        ),
         (
             lambda: MultiHeadAttention(8, 2, source_width=6)(torch.randn(1, 3, 8)),
             "source has width 6, got 8",
         ),
         (lambda: split_heads(torch.randn(2, 3, 10), 4), "width 10 is not divisible by 4 heads"),
-        (lambda: merge_heads(torch.randn(3, 4)), "need 3 axes"),
+        (lambda: merge_heads(torch.randn(3, 4)), r"need 3 axes \(H, T, K\) or more, got \(3, 4\)"),
     ],
 )
 def test_multi_head_attention_names_what_does_not_fit(build, message):

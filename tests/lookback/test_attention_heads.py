@@ -245,6 +245,15 @@ def test_normalised_queries_make_scores_blind_to_the_scale_of_the_input():
     torch.testing.assert_close(normal.weights(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_query_of_nearly_no_length_is_not_blown_up_to_a_length_of_one():
+    normal, plain = MultiHeadAttention(8, 2, qk_norm=True), MultiHeadAttention(8, 2)
+    plain.load_state_dict(normal.state_dict(), strict=False)
+    x = 1e-3 * torch.randn(2, 5, 8)
+    q, k, _ = plain.project(x)
+    small = (y / (y.square().mean(-1, keepdim=True) + 1e-6).sqrt() for y in (q, k))
+    torch.testing.assert_close(normal.weights(x), attention_weights(*small))
+
+
 def test_the_rotary_hook_turns_queries_and_keys_but_not_values_nor_a_source():
     turned, plain = MultiHeadAttention(8, 2, rotary=Rotary(4)), MultiHeadAttention(8, 2)
     plain.load_state_dict(turned.state_dict())
@@ -293,10 +302,12 @@ def test_one_head_is_attention_of_the_whole_width():
     torch.testing.assert_close(layer(x), expected)
 
 
-def test_projected_keys_and_values_stand_for_their_source():
-    layer = MultiHeadAttention(8, 2, source_width=6)
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("source_width", [None, 6])
+def test_projected_keys_and_values_stand_for_their_source(source_width, qk_norm):
+    layer = MultiHeadAttention(8, 2, source_width=source_width, qk_norm=qk_norm)
     nn.init.normal_(layer.in_proj_bias)
-    x, source = torch.randn(2, 3, 8), torch.randn(2, 5, 6)
+    x, source = torch.randn(2, 3, 8), torch.randn(2, 5, source_width or 8)
     mask = masks.padding(torch.tensor([5, 2]), 5)
     kv = layer.project_source(source)
     torch.testing.assert_close(layer(x, mask=mask, kv=kv), layer(x, source, mask))
@@ -314,7 +325,18 @@ X = torch.zeros(1, 3, 8)
         (lambda: MultiHeadAttention(8, 4, dropout=-0.1), r"\[0, 1\), got -0.1"),
         (lambda: MultiHeadAttention(8, 4, kv_heads=3), "4 heads cannot share 3 heads"),
         (lambda: MultiHeadAttention(8, 4, kv_heads=0), "4 heads cannot share 0 heads"),
-        (lambda: MultiHeadAttention(8, 2)(X, X, cache=Cache(4)), "one of source, cache and kv"),
+        (
+            lambda: MultiHeadAttention(8, 2)(X, X, cache=Cache(4)),
+            "^give one of source, cache and kv: each says what is asked$",
+        ),
+        (
+            lambda: MultiHeadAttention(8, 2)(X[..., :6], kv=(X, X)),
+            "^this layer's input has width 8, got 6$",
+        ),
+        (
+            lambda: MultiHeadAttention(8, 2).project_source(X[..., :6]),
+            "^this layer's source has width 8, got 6$",
+        ),
         (lambda: MultiHeadAttention(8, 2)(X.long()), "input must be floating point"),
         (lambda: MultiHeadAttention(8, 2)(X, X.long()), "source must be floating point"),
         (

@@ -366,8 +366,14 @@ x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torc
             lambda: GRU(3, 4)(x[None], h[None]),
             r"state must have shape \(1, 1, 4\), got \(1, 2, 4\)",
         ),
-        (lambda: LSTM(3, 4, 2)(x[None], h[:, None]), r"is a pair of tensors \(h, c\)"),
-        (lambda: LSTM(3, 4)(x[None], (h[:1, None],) * 3), r"is a pair of tensors \(h, c\)"),
+        (
+            lambda: LSTM(3, 4, 2)(x[None], h[:, None]),
+            r"^the state of an LSTM is a pair of tensors \(h, c\)$",
+        ),
+        (
+            lambda: LSTM(3, 4)(x[None], (h[:1, None],) * 3),
+            r"^the state of an LSTM is a pair of tensors \(h, c\)$",
+        ),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([1.0])), "lengths must be integers"),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([1, 2])), "1 sequences need lengths"),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([3])), "in 0 to 2, .* run from 3 to 3"),
