@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -107,6 +109,16 @@ def test_a_decay_of_each_token_receives_its_gradient():
         return linear.attention(q, k, v, causal=True, decay=decay, chunk=2)
 
     assert torch.autograd.gradcheck(attend, (decay,))
+
+
+@pytest.mark.parametrize("decay", [None, 0.98])
+def test_many_chunks_carry_the_state_as_a_step_each_does(device, decay):
+    T = 2 * 2 * linear.SPAN + 3  # chunks of 2 in two whole spans, and a piece of a third
+    ways = (
+        partial(linear.attention, causal=True, decay=decay, chunk=2, form=form)
+        for form in ("chunked", "recurrent")
+    )
+    assert_same(*ways, tensors(T, T, device=device))
 
 
 def test_a_very_fast_decay_neither_overflows_nor_hides_the_newest_token():

@@ -31,6 +31,8 @@ from lookback.efficient.scan import scan
 
 FEATURES = ("elu", "relu", "exp", "identity")
 FORMS = ("parallel", "recurrent", "chunked")
+SPAN = 64
+"""Chunks worked on together; what they need at once stays in a processor's cache."""
 
 
 def attention(
@@ -187,23 +189,35 @@ def _recurrent(phi_q, phi_k, v, log_decay, chunk):
 def _chunked(phi_q, phi_k, v, log_decay, chunk):
     T = v.shape[-2]
     tail = -T % chunk
-    phi_q, phi_k, v = (
-        F.pad(x, (0, 0, 0, tail)).unflatten(-2, (-1, chunk)) for x in (phi_q, phi_k, v)
-    )  # *batch n c …
-    if log_decay is not None:
-        log_decay = F.pad(log_decay, (0, tail)).unflatten(-1, (-1, chunk))
-    out = _fade(phi_q @ phi_k.mT, log_decay) @ v
+    parts = [F.pad(x, (0, 0, 0, tail)).unflatten(-2, (-1, chunk)) for x in (phi_q, phi_k, v)]
+    spans = [x.split(SPAN, -3) for x in parts]  # *batch n c …
     if log_decay is None:
-        states = (phi_k.mT @ v).cumsum(-3)  # *batch n F V
+        spans.append([None] * len(spans[0]))
+    else:
+        spans.append(F.pad(log_decay, (0, tail)).unflatten(-1, (-1, chunk)).split(SPAN, -2))
+    state = phi_k.new_zeros(*phi_k.shape[:-2], phi_k.shape[-1], v.shape[-1])  # *batch F V
+    out = []
+    for span in zip(*spans, strict=True):
+        here, state = _span(*span, state)
+        out.append(here.flatten(-3, -2))
+    return torch.cat(out, -2)[..., :T, :]
+
+
+def _span(phi_q, phi_k, v, log_decay, state):
+    """Chunks side by side, from the state that the first of them finds to the one after the last."""
+    out = _fade(phi_q @ phi_k.mT, log_decay) @ v
+    state = state[..., None, :, :]
+    if log_decay is None:
+        states = torch.cat([state, phi_k.mT @ v], -3).cumsum(-3)  # *batch n+1 F V
     else:
         kept = log_decay.cumsum(-1)  # *batch n c: logarithm of the share kept since the chunk began
         # what each chunk adds to the state, faded to the chunk's end, and the states that makes
         added = (phi_k * (kept[..., -1:] - kept).exp()[..., None]).mT @ v
         whole = kept[..., -1].exp().expand(added.shape[:-2])[..., None, None]  # *batch n 1 1
+        whole, added = F.pad(whole, (0, 0, 0, 0, 1, 0)), torch.cat([state, added], -3)
         states = scan(whole.movedim(-3, 0), added.movedim(-3, 0)).movedim(0, -3)
         phi_q = phi_q * kept.exp()[..., None]
-    before = F.pad(states, (0, 0, 0, 0, 1, -1))  # the state that each chunk finds
-    return (out + phi_q @ before).flatten(-3, -2)[..., :T, :]
+    return out + phi_q @ states[..., :-1, :, :], states[..., -1, :, :]
 
 
 def _fade(scores: Tensor, log_decay: Tensor | None) -> Tensor:

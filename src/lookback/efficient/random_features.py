@@ -69,10 +69,12 @@ def attention(
     if scale <= 0:
         raise ValueError(f"the scale is split between queries and keys: positive, got {scale}")
     q, k, v = q.to(wide) * scale**0.5, k.to(wide) * scale**0.5, v.to(wide)
-    log_q, log_k = _log_features(q, omega), _log_features(k, omega)
+    log_k = _log_features(k, omega)
+    # a factor on a row of queries leaves the ratio as it is: exp(−‖q‖²/2) is not even computed
+    log_q = q @ omega.to(q).mT
     if mask is not None:
         log_k = log_k.masked_fill(~linear.key_mask(mask, k), float("-inf"))
-    # a factor on a row of queries, and one on all keys, leave the ratio as it is
+    # for the same reason, and since one on all keys does so too, the largest features become 1
     log_q = log_q - _finite(log_q.detach().amax(-1, keepdim=True)) if q.numel() else log_q
     log_k = log_k - _finite(log_k.detach().amax((-2, -1), keepdim=True)) if k.numel() else log_k
     options = {"causal": causal, "offset": offset, "form": form, "chunk": chunk}
