@@ -204,7 +204,7 @@ def _chunked(phi_q, phi_k, v, log_decay, chunk):
 
 
 def _span(phi_q, phi_k, v, log_decay, state):
-    """Chunks side by side, from the state that the first of them finds to the one after the last."""
+    """Chunks side by side, from the state that the first of them finds to the last one's."""
     out = _fade(phi_q @ phi_k.mT, log_decay) @ v
     state = state[..., None, :, :]
     if log_decay is None:
