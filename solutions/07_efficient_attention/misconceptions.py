@@ -490,6 +490,20 @@ def window_attention(q, k, v, width, causal=False):
 """,
     ),
     Misconception(
+        name="slices that start below zero",
+        task="window_attention",
+        fails="window_attention__by_hand",
+        told="a slice that starts below 0 counts from the end",
+        answer="""
+def window_attention(q, k, v, width, causal=False):
+    rows = []
+    for i in range(q.shape[-2]):
+        near = slice(i - width + 1, i + 1 if causal else i + width)
+        rows.append(attention(q[..., i : i + 1, :], k[..., near, :], v[..., near, :]))
+    return torch.cat(rows, dim=-2)
+""",
+    ),
+    Misconception(
         name="windows wrap around",
         task="window_attention",
         fails="window_attention__by_hand",
@@ -977,7 +991,7 @@ _CACHE = (
         name="everything read again",
         task="decode_with_cache",
         fails="decode_with_cache__cost",
-        told="right tokens, but project was given",
+        told="project was given",
         answer="""
 def decode_with_cache(project, readout, prompt, steps):
     text = prompt
@@ -1014,7 +1028,7 @@ def decode_with_cache(project, readout, prompt, steps):
         name="readout of every token each time",
         task="decode_with_cache",
         fails="decode_with_cache__cost",
-        told="right tokens, but readout was given",
+        told="readout was given",
         answer="""
 def decode_with_cache(project, readout, prompt, steps):
     text, new, past = prompt, prompt, []
@@ -1260,6 +1274,18 @@ _SPECULATIVE = (
         fails="speculative_accept__edges",
         told="hand generator on",
         edit=(("torch.rand(len(guesses), generator=generator)", "torch.rand(len(guesses))"),),
+    ),
+    Misconception(
+        name="one draw for all guesses",
+        task="speculative_accept",
+        fails="speculative_accept__edges",
+        told="with a draw of its own",
+        edit=(
+            (
+                "torch.rand(len(guesses), generator=generator)",
+                "torch.rand(1, generator=generator).expand(len(guesses))",
+            ),
+        ),
     ),
 )
 
