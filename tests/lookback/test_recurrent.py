@@ -343,6 +343,10 @@ x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torc
         (lambda: rnn_step(x, h.long(), W_ih, W_hh), "state must be floating point"),
         (lambda: rnn_step(x.sum(), h, W_ih, W_hh), "input needs at least 1 axis"),
         (lambda: rnn_step(x, h[:1], W_ih, W_hh), r"batch axes differ: input \(2,\), state \(1,\)"),
+        (
+            lambda: rnn_step(x.expand(5, 2, 3), h.expand(6, 2, 4), W_ih, W_hh),
+            r"batch axes differ: input \(5, 2\), state \(6, 2\)$",
+        ),
         (lambda: rnn_step(x, h, W_ih.T, W_hh), r"W_ih must be \(4, 3\) .* got \(3, 4\)"),
         (lambda: rnn_step(x, h, W_ih, W_hh[:3]), r"W_hh must be \(4, 4\) .* got \(3, 4\)"),
         (lambda: rnn_step(x, h, W_ih, W_hh, h[0, :3]), r"b_ih must be \(4,\)"),
@@ -351,6 +355,7 @@ x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torc
         (lambda: lstm_step(x, (h, h[:1]), W_ih, W_hh), r"but c has shape \(1, 4\)"),
         (lambda: gru_step(x, h, W_ih, W_hh), r"W_ih must be \(12, 3\) .* 3 blocks"),
         (lambda: RNN(0, 4), "sizes must be at least 1, got input width 0"),
+        (lambda: RNN(3, 0), "at least 1, got input width 3, state width 0, 1 layers"),
         (lambda: GRU(3, 4, 0), "0 layers"),
         (lambda: GRU(3, 4, 2, dropout=1.0), r"dropout must lie in \[0, 1\), got 1.0"),
         (lambda: RNN(3, 4, nonlinearity="sine"), "choose one of tanh, relu, linear"),
