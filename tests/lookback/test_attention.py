@@ -259,6 +259,7 @@ def test_multi_head_attention_names_what_does_not_fit(build, message):
 
 
 @pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("biased", [False, True])
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -274,12 +275,13 @@ def test_multi_head_attention_names_what_does_not_fit(build, message):
         ({"mask": torch.ones(3, 1, 4, 5, dtype=torch.bool)}, "does not broadcast"),
     ],
 )
-def test_attention_names_the_inputs_that_do_not_fit(kernel, change, message):
+def test_attention_names_the_inputs_that_do_not_fit(kernel, change, message, biased):
     inputs = {
         "q": torch.randn(2, 4, 8),
         "k": torch.randn(2, 5, 8),
         "v": torch.randn(2, 5, 8),
         "mask": None,
+        "bias": torch.zeros(4, 5) if biased and kernel in ("reference", "sdpa") else None,
     }
     with pytest.raises(ValueError, match=message):
         scaled_dot_product_attention(**(inputs | change), kernel=kernel)

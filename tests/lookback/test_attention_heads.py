@@ -80,12 +80,54 @@ def test_a_scale_of_its_own_takes_the_place_of_the_square_root(kernel, options, 
     expected = scaled_dot_product_attention(scaled, k, v, mask, **options)
     found = scaled_dot_product_attention(q, k, v, mask, scale=0.3, kernel=kernel, **options)
     torch.testing.assert_close(found, expected)
+    weights = attention_weights(q, k, mask, scale=0.3, **options)
+    torch.testing.assert_close(weights @ v, expected)
     if kernel in BIASED:
         bias = torch.randn(4, 7)
         expected = scaled_dot_product_attention(scaled, k, v, mask, bias=bias, **options)
         options = options | {"bias": bias, "kernel": kernel}
         found = scaled_dot_product_attention(q, k, v, mask, scale=0.3, **options)
         torch.testing.assert_close(found, expected)
+
+
+def test_a_kernel_is_the_one_that_its_name_says():
+    q, k, v = (torch.randn(2, 70, 8).requires_grad_() for _ in range(3))
+    fused = scaled_dot_product_attention(q, k, v, kernel="sdpa")
+    torch.testing.assert_close(fused, F.scaled_dot_product_attention(q, k, v), rtol=0, atol=0)
+    plain = scaled_dot_product_attention(q, k, v, kernel="reference")
+    torch.testing.assert_close(plain, reference.attention(q, k, v), rtol=0, atol=0)
+    (slope,) = torch.autograd.grad(plain.square().sum(), q, create_graph=True)
+    assert torch.autograd.grad(slope.sum(), k)[0].isfinite().all()
+    tiles = scaled_dot_product_attention(q, k, v, kernel="tiled")
+    (slope,) = torch.autograd.grad(tiles.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="tiled attention has no second derivative"):
+        slope.sum().backward()
+
+
+@pytest.mark.parametrize("reason", [None, "the kernel takes something else"])
+def test_the_gpu_kernel_serves_what_it_does_not_refuse_and_tiles_the_rest(monkeypatch, reason):
+    asked, served = [], []
+
+    def refusal(*inputs):
+        asked.append(inputs)
+        return reason
+
+    def attention(q, k, v, mask, **options):
+        served.append(options)
+        return torch.zeros_like(q)
+
+    monkeypatch.setattr("lookback.efficient.flash_triton.refusal", refusal)
+    monkeypatch.setattr("lookback.efficient.flash_triton.attention", attention)
+    q, k, v = (torch.randn(2, n, 4) for n in (3, 5, 5))
+    mask = torch.rand(3, 5) < 0.7
+    out = scaled_dot_product_attention(q, k, v, mask, scale=0.3, kernel="triton")
+    assert [x is y for x, y in zip(asked[0], (q, k, v, mask), strict=True)] == [True] * 4
+    if reason is None:
+        assert (out == 0).all()
+        assert served == [{"causal": False, "offset": 0, "scale": 0.3}]
+    else:
+        assert not served
+        torch.testing.assert_close(out, reference.attention(q, k, v, mask, scale=0.3))
 
 
 @pytest.mark.parametrize("options", [{}, {"causal": True}, {"bias": torch.randn(4, 3, 3)}])
@@ -346,6 +388,14 @@ X = torch.zeros(1, 3, 8)
         (
             lambda: scaled_dot_product_attention(X, X, X, bias=torch.zeros(2, 3, 3), kernel="sdpa"),
             r"a bias of shape \(2, 3, 3\) does not broadcast",
+        ),
+        (
+            lambda: shared_sdpa(X[None], X[None], X[None, :, :2]),
+            "^there are 3 keys but 2 values$",
+        ),
+        (
+            lambda: attention_weights(X, X.double(), bias=torch.zeros(3, 3)),
+            "^q is torch.float32 but k is torch.float64",
         ),
         (
             lambda: attention_weights(X, X, bias=torch.zeros(3, 3).double()),

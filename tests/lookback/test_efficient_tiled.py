@@ -88,6 +88,30 @@ def test_scores_that_rise_from_tile_to_tile_rescale_what_is_summed_already():
     assert tiled.attention(q, -k, v, tile=3).isfinite().all()
 
 
+def test_each_row_is_held_back_by_its_own_largest_score():
+    q, k, v = torch.tensor([[1.0], [1000.0]]), torch.linspace(0, 1, 6)[:, None], torch.randn(6, 2)
+    out, total = tiled.forward(q, k, v, None, causal=False, offset=0, scale=1.0, tile=2)
+    torch.testing.assert_close(out, reference.attention(q, k, v, scale=1.0))
+    torch.testing.assert_close(total, (q @ k.mT).logsumexp(-1))
+    m, mass, o = torch.full((2, 1), float("-inf")), torch.zeros(2, 1), torch.zeros(2, 2)
+    for s_j, v_j in zip((q @ k.mT).split(2, -1), v.split(2), strict=True):
+        m, mass, o = tiled.online_softmax(m, mass, o, s_j, v_j)
+    torch.testing.assert_close(o / mass, out)
+
+
+def test_gradients_are_summed_in_float32_where_the_inputs_are_narrower():
+    inputs = [x.bfloat16() for x in tensors(64, 96, batch=())]
+    grad = torch.randn(64, 5).bfloat16()
+    scale, options = 0.5, {"causal": False, "offset": 0, "scale": 0.5, "tile": 4}
+    out, total = tiled.forward(*inputs, None, **options)
+    found = tiled.backward(grad, *inputs, total, (grad.float() * out).sum(-1), None, **options)
+    exact = [x.double().requires_grad_() for x in inputs]
+    reference.attention(*exact, scale=scale).backward(grad.double())
+    for g, x in zip(found, exact, strict=True):
+        assert g.dtype == torch.float32
+        torch.testing.assert_close(g.double(), x.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_a_first_tile_that_is_wholly_closed_leaves_the_others_alone():
     q, k, v = tensors(4, 9)
     mask = torch.arange(9) >= 5
