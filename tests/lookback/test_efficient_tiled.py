@@ -104,12 +104,21 @@ def test_gradients_are_summed_in_float32_where_the_inputs_are_narrower():
     grad = torch.randn(64, 5).bfloat16()
     scale, options = 0.5, {"causal": False, "offset": 0, "scale": 0.5, "tile": 4}
     out, total = tiled.forward(*inputs, None, **options)
+    assert out.dtype == total.dtype == torch.float32
     found = tiled.backward(grad, *inputs, total, (grad.float() * out).sum(-1), None, **options)
     exact = [x.double().requires_grad_() for x in inputs]
     reference.attention(*exact, scale=scale).backward(grad.double())
     for g, x in zip(found, exact, strict=True):
         assert g.dtype == torch.float32
         torch.testing.assert_close(g.double(), x.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_where_all_values_are_alike_no_query_and_no_key_matters():
+    q, k = (torch.randn(n, 4, dtype=torch.bfloat16, requires_grad=True) for n in (5, 7))
+    v = torch.full((7, 3), 1.0078125, dtype=torch.bfloat16)  # three of them need float32
+    tiled.attention(q, k, v, tile=2).sum().backward()
+    assert (q.grad == 0).all()
+    assert (k.grad == 0).all()
 
 
 def test_a_first_tile_that_is_wholly_closed_leaves_the_others_alone():
