@@ -107,11 +107,15 @@ class Packer:
         rows: list[Any] = [None] * len(self.tensors)
         storages = []
         for number, group in enumerate(ordered):
-            extents = [_extent(self.tensors[i]) for i in group]
-            start, end = min(a for a, _ in extents), max(b for _, b in extents)
             first = self.tensors[group[0]].detach()
-            flat = torch.empty(0, dtype=first.dtype)
-            storages.append(flat.set_(first.untyped_storage(), start, (end - start,), (1,)))
+            if len(group) == 1 and first.is_contiguous():
+                start = first.storage_offset()
+                storages.append(first.view(-1))
+            else:
+                extents = [_extent(self.tensors[i]) for i in group]
+                start, end = min(a for a, _ in extents), max(b for _, b in extents)
+                flat = torch.empty(0, dtype=first.dtype)
+                storages.append(flat.set_(first.untyped_storage(), start, (end - start,), (1,)))
             for i in group:
                 t = self.tensors[i]
                 offset = t.storage_offset() - start if t.numel() else 0

@@ -8,7 +8,6 @@ unpickled or evaluated; lengths, dtypes and sizes are checked before the bytes a
 from __future__ import annotations
 
 import json
-import select
 import socket
 import struct
 from collections.abc import Callable
@@ -34,8 +33,10 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_TENSORS = 4096
 AT_ONCE = 65536  # bytes that are looked for in one go
+GLANCE = struct.pack("@ll", 0, 20_000)  # 20 ms as a socket's time-out
 INT64 = 2**63
 _text = json.JSONEncoder(separators=(",", ":")).encode
+_value = json.JSONDecoder().decode
 
 
 class WireError(Exception):
@@ -54,7 +55,7 @@ class Channel:
     """Frames over a stream socket.
 
     Args:
-        sock: connected; it becomes non-blocking.
+        sock: connected; calls on it block, where there is ``idle`` for 20 ms at a time.
         limits: how long a head and a blob may be, in both directions.
         idle: called about every 20 ms while the other side is waited for; it raises to give up.
     """
@@ -62,11 +63,13 @@ class Channel:
     def __init__(
         self, sock: socket.socket, limits: Limits, idle: Callable[[], None] | None = None
     ) -> None:
-        sock.setblocking(False)
+        sock.setblocking(True)
+        if idle:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                sock.setsockopt(socket.SOL_SOCKET, option, GLANCE)
         self.sock = sock
         self.limits = limits
         self.idle = idle
-        self._poll = select.poll()
         self._ahead = bytearray()  # what came in with the bytes that were asked for
 
     def send(self, head: dict[str, Any], storages: list[torch.Tensor] = ()) -> None:
@@ -84,7 +87,7 @@ class Channel:
                 f"{(size + len(text)) / 2**20:.1f} MiB are too much for one call; "
                 f"{self.limits.frame / 2**20:.1f} MiB may cross"
             )
-        self._send([LENGTHS.pack(len(text), size), text, *parts])
+        self._send([LENGTHS.pack(len(text), size), text, *parts], len(text) + size)
 
     def receive(self) -> tuple[dict[str, Any], list[torch.Tensor], bytearray]:
         """The next head, its storages, and the bytes that the storages share.
@@ -113,70 +116,61 @@ class Channel:
         """Close the socket; the other side sees the end of the stream."""
         self.sock.close()
 
-    def _send(self, parts: list[Any]) -> None:
-        parts = [memoryview(part).cast("B") for part in parts if len(part)]
-        while parts:
-            try:
-                sent = self.sock.sendmsg(parts[:64])
-            except BlockingIOError:
-                self._wait(select.POLLOUT)
-                continue
-            except OSError as error:
-                raise Closed(f"the other side is gone ({error.strerror})") from None
-            while parts and sent >= len(parts[0]):
-                sent -= len(parts.pop(0))
+    def _send(self, parts: list[Any], size: int) -> None:
+        if size <= AT_ONCE:  # joining them costs less than speaking of each
+            parts = [b"".join(parts)]
+        rest = [memoryview(part) for part in parts if len(part)]
+        while rest:
+            sent = self._patiently(self.sock.sendmsg, rest[:64])
+            while rest and sent >= len(rest[0]):
+                sent -= len(rest.pop(0))
             if sent:
-                parts[0] = parts[0][sent:]
+                rest[0] = rest[0][sent:]
 
     def _receive(self, size: int) -> bytearray:
         """The next so many bytes; a small frame comes in with one look at the socket."""
-        data, ahead = bytearray(size), self._ahead
-        rest = memoryview(data)
-        rest, ahead[:size] = _filled(rest, ahead[:size]), b""
-        while rest:
-            try:
-                if len(rest) > AT_ONCE:
-                    n = self.sock.recv_into(rest)
-                    rest = rest[n:]
-                else:
-                    part = self.sock.recv(AT_ONCE)
-                    n = len(part)
-                    ahead += part[len(rest) :]
-                    rest = _filled(rest, part[: len(rest)])
-            except BlockingIOError:
-                self._wait(select.POLLIN)
-                continue
-            except OSError as error:
-                raise Closed(f"the other side is gone ({error.strerror})") from None
-            if not n:
-                raise Closed("the other side closed the connection")
+        ahead = self._ahead
+        if size - len(ahead) > AT_ONCE:
+            data = bytearray(size)
+            rest = memoryview(data)[len(ahead) :]
+            data[: len(ahead)] = ahead
+            ahead.clear()
+            while rest:
+                rest = rest[self._some(self.sock.recv_into, rest) :]
+            return data
+        while len(ahead) < size:
+            ahead += self._some(self.sock.recv, AT_ONCE)
+        data = ahead[:size]
+        del ahead[:size]
         return data
 
-    def _wait(self, event: int) -> None:
-        self._poll.register(self.sock, event)
-        while not self._poll.poll(20 if self.idle else None):
-            self.idle()
+    def _some(self, read: Callable[[Any], Any], into: Any) -> Any:
+        got = self._patiently(read, into)
+        if not got:
+            raise Closed("the other side closed the connection")
+        return got
 
-
-def _filled(room: memoryview, part: bytes) -> memoryview:
-    """The room that is left once a part is written to its start."""
-    room[: len(part)] = part
-    return room[len(part) :]
+    def _patiently(self, call: Callable[[Any], Any], what: Any) -> Any:
+        while True:
+            try:
+                return call(what)
+            except BlockingIOError:  # its time was over before the other side did anything
+                self.idle()
+            except OSError as error:
+                raise Closed(f"the other side is gone ({error.strerror})") from None
 
 
 def _blob(storages: list[torch.Tensor]) -> list[Any]:
     """The storages in safetensors' own format."""
-    header, offset, parts = {}, 0, []
+    entries, end, parts = [], 0, []
     for i, s in enumerate(storages):
-        size = s.numel() * s.element_size()
-        header[str(i)] = {
-            "dtype": NAMES[s.dtype],
-            "shape": [s.numel()],
-            "data_offsets": [offset, offset + size],
-        }
-        offset += size
-        parts.append(s.view(torch.uint8).numpy().data if size else b"")
-    text = _text(header).encode()
+        numel, start = s.numel(), end
+        end += numel * s.element_size()
+        entries.append(
+            f'"{i}":{{"dtype":"{NAMES[s.dtype]}","shape":[{numel}],"data_offsets":[{start},{end}]}}'
+        )
+        parts.append(s.view(torch.uint8).numpy().data if numel else b"")
+    text = f"{{{','.join(entries)}}}".encode()
     text += b" " * (-len(text) % 8)
     return [struct.pack("<Q", len(text)) + text, *parts]
 
@@ -230,6 +224,6 @@ def counts(values: Any, length: int) -> bool:
 
 def _json(text: bytearray) -> Any:
     try:
-        return json.loads(text)
+        return _value(text.decode())
     except (ValueError, RecursionError) as error:
         raise WireError(f"a frame that is not JSON ({type(error).__name__})") from None
