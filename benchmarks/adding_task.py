@@ -9,23 +9,17 @@ at a longer one. About five minutes on one CPU thread.
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
 import time
-from datetime import date
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from lookback import measure
 from lookback.data import adding
 from lookback.recurrent import set_forget_bias_
+from provenance import ROOT, provenance, write
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "adding_task.json"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/adding_task.py"
 
 LENGTHS, SEEDS = (50, 100, 200), (0, 1, 2)
 D, B, MOST_UPDATES, EVERY = 32, 32, 1500, 50
@@ -90,7 +84,7 @@ def fit(kind: str | float, rate: float, T: int, seed: int) -> tuple[int | None, 
     return None, error
 
 
-def row(name: str, T: int, commit: str) -> dict[str, object]:
+def row(name: str, T: int, origin: dict) -> dict[str, object]:
     """Train a recurrence at one length from every seed."""
     kind, rate = KINDS[name]
     began = time.perf_counter()
@@ -105,30 +99,23 @@ def row(name: str, T: int, commit: str) -> dict[str, object]:
         "settings": {"D": D, "B": B, "rate": rate, "clip": 1.0, "most updates": MOST_UPDATES},
         "seconds": time.perf_counter() - began,
         "seeds": SEEDS,
-        "device": measure.device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": "OMP_NUM_THREADS=1 python benchmarks/adding_task.py",
-        "commit": commit,
-        "date": date.today().isoformat(),
+        **origin,
     }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    console, rows = Console(), []
+    console, rows, origin = Console(), [], provenance(COMMAND)
     for name in KINDS:
         for T in LENGTHS:
-            rows.append(row(name, T, commit))
+            rows.append(row(name, T, origin))
             found = ", ".join(f"{error:.4f}" for error in rows[-1]["error"])
             told = f"{rows[-1]['learned']} of {len(SEEDS)} learned"
             console.print(f"{rows[-1]['name']}: {told}, errors {found}", style="dim")
             if not rows[-1]["learned"]:
                 break
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    console.print(f"written to {RESULTS.relative_to(ROOT)}")
+    path = write("adding_task", rows)
+    console.print(f"written to {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,10 @@ count. A way stops at the first length at which a call takes more than the limit
 
 from __future__ import annotations
 
-import json
-import platform
 import statistics
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -34,9 +29,8 @@ from lookback.efficient import (
     reference,
     window,
 )
+from provenance import ROOT, provenance, write
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "long_sequences.json"
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/long_sequences.py"
 
 LENGTHS = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
@@ -110,7 +104,7 @@ def processor_seconds(call: Callable[[], object]) -> list[float]:
     return found
 
 
-def row(name: str, n: int, commit: str) -> dict[str, object]:
+def row(name: str, n: int, origin: dict) -> dict[str, object]:
     """Operations, peak memory and time of one way at one length."""
     way, settings = WAYS[name]
     source = torch.Generator().manual_seed(0)
@@ -130,31 +124,24 @@ def row(name: str, n: int, commit: str) -> dict[str, object]:
         "memory": memory,
         "settings": {"D": D, **settings},
         "seeds": [0],
-        "device": measure.device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": COMMAND,
-        "commit": commit,
-        "date": date.today().isoformat(),
+        **origin,
     }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    console, rows = Console(), []
+    console, rows, origin = Console(), [], provenance(COMMAND)
     for name in WAYS:
         for n in LENGTHS:
             if name == "stored scores" and n > STORED_MOST:
                 break
-            rows.append(row(name, n, commit))
+            rows.append(row(name, n, origin))
             took, held = rows[-1]["seconds"], rows[-1]["memory"] / 2**20
             console.print(f"{name}, n = {n}: {1e3 * took:.1f} ms, {held:.1f} MiB", style="dim")
             if took > LIMIT:
                 break
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    console.print(f"written to {RESULTS.relative_to(ROOT)}")
+    path = write("long_sequences", rows)
+    console.print(f"written to {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -17,18 +18,22 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def provenance(command: str, device: torch.device | str = "cpu") -> dict[str, object]:
+def provenance(
+    command: str, device: torch.device | str = "cpu", packages: Sequence[str] = ()
+) -> dict[str, object]:
     """Device, versions, command, commit and date, for every row of a result.
 
     Args:
         command: what to run to get the result again.
         device: where it was computed.
+        packages: beside torch, whose versions matter.
     """
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "device": measure.device_name(torch.device(device)),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": versions | {name: version(name) for name in packages},
         "command": command,
         "commit": commit,
         "date": date.today().isoformat(),

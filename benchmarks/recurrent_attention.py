@@ -9,28 +9,23 @@ CPU thread.
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Iterator
-from datetime import date
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
-from lookback import measure, metrics
+from lookback import metrics
 from lookback.data import reversal
 from lookback.data.loaders import Batch
 from lookback.data.vocabulary import BOS
 from lookback.decoding import greedy
 from lookback.seq2seq import Seq2Seq
 from lookback.training import one_cycle, token_loss, train
+from provenance import ROOT, provenance, write
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "recurrent_attention.json"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/recurrent_attention.py"
 
 SYMBOLS, LONGEST, B, STEPS, RATE = 10, 14, 32, 400, 7.5e-3
 SEEDS = (0, 1, 2)
@@ -106,7 +101,7 @@ def alignment(model: Seq2Seq) -> dict[int, float]:
     }
 
 
-def row(name: str, kind: dict[str, object], commit: str) -> dict[str, object]:
+def row(name: str, kind: dict[str, object], origin: dict) -> dict[str, object]:
     """Train a kind from every seed and judge it."""
     runs = [fit(seed, kind) for seed in SEEDS]
     found = [[accuracies(model, length) for length in LENGTHS] for model, _ in runs]
@@ -122,27 +117,20 @@ def row(name: str, kind: dict[str, object], commit: str) -> dict[str, object]:
         "alignment error by offset": judged,
         "training seconds": [seconds for _, seconds in runs],
         "seeds": SEEDS,
-        "device": measure.device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": "OMP_NUM_THREADS=1 python benchmarks/recurrent_attention.py",
-        "commit": commit,
-        "date": date.today().isoformat(),
+        **origin,
     }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    console, rows = Console(), []
+    console, rows, origin = Console(), [], provenance(COMMAND)
     for name, kind in KINDS.items():
-        rows.append(row(name, kind, commit))
+        rows.append(row(name, kind, origin))
         at_12 = [f"{run[LENGTHS.index(JUDGED)]:.2f}" for run in rows[-1]["accuracy"]]
         aligned = [f"{x:.2f}" for x in rows[-1]["alignment error"]]
         console.print(f"{name}: accuracy {at_12}, alignment error {aligned}", style="dim")
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    console.print(f"written to {RESULTS.relative_to(ROOT)}")
+    path = write("recurrent_attention", rows)
+    console.print(f"written to {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

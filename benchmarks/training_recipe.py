@@ -10,27 +10,22 @@ CPU thread. Recipes whose rows are there already are left out: delete the file t
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 import time
-from datetime import date
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
-from lookback import measure
 from lookback.data import dates
 from lookback.data.loaders import Batch, collate, pair_loader
 from lookback.data.vocabulary import BOS, EOS, IGNORE, Vocabulary
 from lookback.decoding import greedy
 from lookback.training import History, cosine, token_loss, train
 from lookback.transformer import Config, EncoderDecoder
+from provenance import RESULTS, ROOT, provenance, write
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "training_recipe.json"
+COMMAND = "OMP_NUM_THREADS=1 python benchmarks/training_recipe.py"
 
 SEEDS, B, RATE = (0, 1, 2), 32, 5e-3
 BASE = {
@@ -117,7 +112,7 @@ def judged(model: EncoderDecoder) -> dict[str, float]:
     }
 
 
-def row(name: str, commit: str) -> dict[str, object]:
+def row(name: str, origin: dict) -> dict[str, object]:
     """One recipe, trained from every seed."""
     recipe = BASE | RECIPES[name]
     began = time.perf_counter()
@@ -137,28 +132,22 @@ def row(name: str, commit: str) -> dict[str, object]:
         "settings": {"D": 64, "H": 4, "hidden": 128, "B": B, "rate": RATE} | recipe,
         "seconds": time.perf_counter() - began,
         "seeds": SEEDS,
-        "device": measure.device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "command": "OMP_NUM_THREADS=1 python benchmarks/training_recipe.py",
-        "commit": commit,
-        "date": date.today().isoformat(),
+        **origin,
     }
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    console = Console()
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else []
+    console, origin = Console(), provenance(COMMAND)
+    found = RESULTS / "training_recipe.json"
+    rows = json.loads(found.read_text("utf-8")) if found.is_file() else []
     done = {row["name"] for row in rows}
     for name in [name for name in RECIPES if name not in done]:
-        rows.append(row(name, commit))
-        RESULTS.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        rows.append(row(name, origin))
+        write("training_recipe", rows)
         exact = ", ".join(f"{x:.2f}" for x in rows[-1]["exact"])
         console.print(f"{name}: exact match {exact}", style="dim")
-    console.print(f"written to {RESULTS.relative_to(ROOT)}")
+    console.print(f"written to {found.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -17,10 +17,6 @@ in hardware; elsewhere add ``--precision float32``.
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +28,8 @@ from ladder import corpus, results
 from ladder.fit import Run, Watch, fit
 from ladder.kinds import KINDS, Recipe, facts
 from ladder.score import resampled, score
-from lookback import measure
 from lookback.transformer import count_parameters
+from provenance import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "OMP_NUM_THREADS=1 python benchmarks/translation.py"
@@ -70,6 +66,8 @@ def main(
 
     torch.set_num_threads(1)
     console, first = Console(), PartialState().is_main_process
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    origin = provenance(COMMAND, device, ("tokenizers", "sacrebleu", "accelerate"))
     given = {"epochs": epochs, "precision": precision}
     given = {name: value for name, value in given.items() if value is not None}
     for wanted in PLAN:
@@ -97,7 +95,7 @@ def main(
             "stopped early": history.stopped_early,
             "cpu seconds": curve[-1]["cpu_seconds"],
             "seconds": sum(history.seconds),
-            **circumstances(),
+            **origin,
         }
         results.write(run.folder / "written.json", texts)
         results.write(run.folder / "scores.json", record)
@@ -149,21 +147,6 @@ def collect(folder: Path, out: Path, limit: int | None) -> None:
         references = [wanted for _, wanted in data.test]
         shown["resampled"] = resampled(greedy, references, baseline="bahdanau")
     results.write(out / "multi30k_examples.json", shown)
-
-
-def circumstances() -> dict[str, Any]:
-    """Where, when and with what."""
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip()
-    packages = ("torch", "tokenizers", "sacrebleu", "accelerate")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        "device": measure.device_name(device),
-        "versions": {"python": platform.python_version()} | {x: version(x) for x in packages},
-        "command": COMMAND,
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
 
 
 def read(path: Path) -> Any:
