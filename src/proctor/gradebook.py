@@ -8,8 +8,10 @@ the records are kept all the same, and are written when it can.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -73,6 +75,7 @@ def write(
                 f"{len(wanted)} checks of {exercise.assignment} as it is now: grade again"
             )
     check(url, course)
+    load()
     with named_errors(url), warnings.catch_warnings():
         from nbgrader.api import Gradebook
         from sqlalchemy.exc import SAWarning
@@ -89,16 +92,29 @@ def write(
             )
             writer = _Writer(gradebook, exercise)
             writer.assignment()
-            for record in records:
-                writer.record(record, (timestamps or {}).get(record.student, ""))
+            with gradebook.db.no_autoflush:  # the records reach the database together
+                for record in records:
+                    writer.record(record, (timestamps or {}).get(record.student, ""))
+            gradebook.db.flush()
             return Written(len(records), writer.changed, tuple(writer.notes))
 
 
 def load() -> None:
-    """Load what :func:`write` needs, which takes seconds: in a thread, while workers mark."""
-    with contextlib.suppress(Exception):  # it is loaded again, and said, where it is needed
-        importlib.import_module("nbgrader.api")
-        importlib.import_module("alembic.config")
+    """Load what :func:`write` needs, which takes a second: in a thread, while workers mark."""
+    if "nbgrader.api" in sys.modules:
+        return
+    # jsonschema would compile a grammar of web addresses, for almost another second
+    missing = "rfc3987_syntax" not in sys.modules
+    if missing:
+        sys.modules["rfc3987_syntax"] = None
+    try:
+        with contextlib.suppress(Exception):  # it is loaded again, and said, where it is needed
+            importlib.import_module("nbgrader.api")
+            importlib.import_module("alembic.config")
+    finally:
+        if missing:
+            del sys.modules["rfc3987_syntax"]
+    gc.freeze()  # nothing of it is ever garbage, nor worth a look when this process ends
 
 
 def student_id(name: str) -> str:
@@ -114,6 +130,9 @@ class _Writer:
         self.gradebook, self.exercise = gradebook, exercise
         self.name, self.notebook = exercise.assignment, exercise.assignment.partition("_")[2]
         self.cells: dict[tuple[str, str], str] = {}  # by kind and name, its id
+        self.entry: Any = None  # the assignment's
+        self.students: dict[str, Any] = {}
+        self.submissions: dict[str, Any] = {}  # by student
         self.changed = 0
         self.notes: list[str] = []
 
@@ -138,6 +157,9 @@ class _Writer:
         self.gradebook.db.expire_all()  # collections that cells were added to or removed from
         cells = [*notebook.grade_cells, *notebook.solution_cells]
         self.cells = {(type(cell).__name__, cell.name): cell.id for cell in cells}
+        self.students = {student.id: student for student in self.gradebook.students}
+        self.entry = assignment
+        self.submissions = {each.student_id: each for each in assignment.submissions}
 
     def _remove_cells(self, notebook: Any) -> None:
         """Remove cells that the exercise has no longer, with their scores."""
@@ -161,52 +183,60 @@ class _Writer:
             self.changed += 1
 
     def _cell(self, part: Part, notebook: Any) -> None:
+        from nbgrader.api import GradeCell, SolutionCell, SourceCell
+
         marks = {"grade": part.kind == "check", "solution": part.kind == "answer"}
         marks |= {"locked": part.kind != "answer", "grade_id": part.grade_id, "points": part.points}
         source = part.released if part.kind == "answer" else part.source
-        cells = {cell.name: cell for cell in notebook.source_cells}
         values = {
             "cell_type": "code",
             "locked": part.kind != "answer",
             "source": source,
             "checksum": checksum(source, marks),
         }
-        self._update(cells.get(part.grade_id), values, self.gradebook.add_source_cell, part)
+        self._update(SourceCell, notebook.source_cells, values, part, notebook)
         if part.kind == "check":
-            cells = {cell.name: cell for cell in notebook.grade_cells}
             values = {"max_score": part.points, "cell_type": "code"}
-            self._update(cells.get(part.grade_id), values, self.gradebook.add_grade_cell, part)
+            self._update(GradeCell, notebook.grade_cells, values, part, notebook)
         elif part.kind == "answer":
-            cells = {cell.name: cell for cell in notebook.solution_cells}
-            self._update(cells.get(part.grade_id), {}, self.gradebook.add_solution_cell, part)
+            self._update(SolutionCell, notebook.solution_cells, {}, part, notebook)
 
-    def _update(self, entry: Any, values: dict[str, Any], add: Any, part: Part) -> None:
-        if entry is None:
-            add(part.grade_id, self.notebook, self.name, **values)
-            self.changed += 1
+    def _update(
+        self, kind: type, known: list[Any], values: dict[str, Any], part: Part, notebook: Any
+    ) -> None:
+        cell = next((cell for cell in known if cell.name == part.grade_id), None)
+        if cell is None:
+            self._add(kind(name=part.grade_id, notebook=notebook, **values))
         else:
-            self._set(entry, **values)
+            self._set(cell, **values)
 
     def record(self, record: Record, timestamp: str) -> None:
         """The scores of one student."""
-        from nbgrader.api import MissingEntry
+        from nbgrader.api import Student
 
-        student = student_id(record.student)
-        try:
-            self.gradebook.find_student(student)
-        except MissingEntry:
-            self.gradebook.add_student(student)
-            self.changed += 1
-        try:
-            submission = self.gradebook.find_submission(self.name, student)
-        except MissingEntry:
-            submission = self.gradebook.add_submission(self.name, student)
-            self.changed += 1
-        self._timestamp(submission, student, timestamp)
-        notebook = self.gradebook.find_submission_notebook(self.notebook, self.name, student)
-        self._scores(record, notebook, student)
+        name = student_id(record.student)
+        if name not in self.students:
+            self.students[name] = self._add(Student(id=name))
+        if name not in self.submissions:
+            self.submissions[name] = self._submission(self.students[name])
+        submission = self.submissions[name]
+        self._timestamp(submission, name, timestamp)
+        notebook = next(n for n in submission.notebooks if n.notebook.name == self.notebook)
+        self._scores(record, notebook, name)
         self._comments(record, notebook)
-        self.gradebook.db.flush()
+
+    def _submission(self, student: Any) -> Any:
+        """An empty submission, as nbgrader's ``add_submission`` makes one."""
+        from nbgrader.api import Comment, Grade, SubmittedAssignment, SubmittedNotebook
+
+        submission = SubmittedAssignment(assignment=self.entry, student=student)
+        for notebook in self.entry.notebooks:
+            submitted = SubmittedNotebook(notebook=notebook, assignment=submission)
+            for cell in [*notebook.grade_cells, *notebook.task_cells]:
+                Grade(cell_id=cell.id, notebook=submitted)
+            for cell in [*notebook.solution_cells, *notebook.task_cells]:
+                Comment(cell_id=cell.id, notebook=submitted)
+        return self._add(submission)
 
     def _timestamp(self, submission: Any, student: str, timestamp: str) -> None:
         if not timestamp:
@@ -227,9 +257,7 @@ class _Writer:
             cell_id = self.cells["GradeCell", result.grade_id]
             grade = grades.get(cell_id)
             if grade is None:  # the check is newer than the submission
-                grade = Grade(cell_id=cell_id, notebook=notebook)
-                self.gradebook.db.add(grade)
-                self.changed += 1
+                grade = self._add(Grade(cell_id=cell_id, notebook=notebook))
             by_hand = grade.manual_score is not None
             stand += by_hand
             # a score given by hand is looked at again where the automatic one has moved, no more
@@ -249,11 +277,15 @@ class _Writer:
             cell_id = self.cells["SolutionCell", part.grade_id]
             comment = comments.get(cell_id)
             if comment is None:
-                comment = Comment(cell_id=cell_id, notebook=notebook)
-                self.gradebook.db.add(comment)
-                self.changed += 1
+                comment = self._add(Comment(cell_id=cell_id, notebook=notebook))
             untouched = sources.get(part.grade_id, "") in ("", part.released.strip())
             self._set(comment, auto_comment="No response." if untouched else None)
+
+    def _add(self, entry: Any) -> Any:
+        """Enter something new, with all that belongs to it."""
+        self.gradebook.db.add(entry)
+        self.changed += 1
+        return entry
 
     def _set(self, entry: Any, **values: Any) -> None:
         """Change what differs; one entry counts once."""
