@@ -93,6 +93,14 @@ def test_all_queries_at_once_equal_one_query_at_a_time(name):
 
 
 @pytest.mark.parametrize("name", ALIGNMENTS)
+def test_keys_at_hand_are_read_and_not_made_again(name):
+    layer = alignment(name, DQ, DM, window=1)
+    query, memory, other = torch.randn(B, T, DQ), torch.randn(B, S, DM), torch.randn(B, S, DM)
+    weights = layer(query, memory, keys=layer.keys(other))[1]
+    torch.testing.assert_close(weights, layer(query, other)[1])
+
+
+@pytest.mark.parametrize("name", ALIGNMENTS)
 def test_gradients_of_query_memory_and_parameters_pass_gradcheck(name):
     layer = alignment(name, 3, 3, window=2).double()
     query = torch.randn(1, 2, 3, dtype=torch.float64, requires_grad=True)
@@ -285,7 +293,7 @@ X = torch.randn(2, 3, 4)
         (lambda: alignment("local-p", 4, 4, window=0), "at least 1 position, got 0"),
         (lambda: alignment("local-p", 4, 4, score="local-m"), "a window cannot hold another"),
         (lambda: alignment("dot", 4, 4)(X[0], X), r"query needs 3 axes \(B, T, D\), got \(3, 4\)"),
-        (lambda: alignment("dot", 4, 4)(X, X[..., :3]), "memory has width 4, got 3"),
+        (lambda: alignment("dot", 4, 4)(X, X[..., :2]), "memory has width 4, got 2$"),
         (lambda: alignment("dot", 4, 4)(X, X[:1]), "2 queries' rows but 1 memories"),
         (lambda: alignment("dot", 4, 4)(X, X[:, :0]), "the memory is empty"),
         (lambda: alignment("dot", 4, 4)(X.long(), X), "query must be floating point"),

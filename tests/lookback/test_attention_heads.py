@@ -390,6 +390,10 @@ X = torch.zeros(1, 3, 8)
             r"a bias of shape \(2, 3, 3\) does not broadcast",
         ),
         (
+            lambda: shared_sdpa(X[None], X[None, ..., :7], X[None]),
+            "^queries have width 8 but keys have width 7$",
+        ),
+        (
             lambda: shared_sdpa(X[None], X[None], X[None, :, :2]),
             "^there are 3 keys but 2 values$",
         ),
