@@ -25,7 +25,7 @@ not at all, and each of these costs the task that it belongs to and no other:
   given, since what it expects may have been computed from what the call left behind.
 - What an exercise bans is refused where the source names it and is not to be had in the candidate.
 
-Two walls stand around a candidate. The outer one is a bubblewrap jail around each worker, the inner
+Two walls stand around a candidate. The outer one is a bubblewrap jail around the workers, the inner
 one the candidate's own namespaces, budgets and a filter of system calls. Where a machine does not
 offer both, :mod:`proctor.walls` lists the levels below; each record names the one it was made at.
 
@@ -33,10 +33,12 @@ What runs where, from the outside in:
 
 - The driver (:mod:`proctor.course`, :mod:`proctor.engine`) finds submissions, gives each to a
   worker, keeps records (:mod:`proctor.store`), writes the gradebook, feedback and report.
-- A worker (:mod:`proctor.worker`), in a bubblewrap jail where there is one (:mod:`proctor.jail`),
-  takes a submission in (:mod:`proctor.intake`) and marks it (:mod:`proctor.grading`).
+- A zygote (:mod:`proctor.zygote`), in a bubblewrap jail where there is one (:mod:`proctor.jail`),
+  loads torch once and forks the workers; it is told nothing of the exercise.
+- A worker (:mod:`proctor.worker`) takes a submission in (:mod:`proctor.intake`) and marks it
+  (:mod:`proctor.grading`).
 - Its fork server (:mod:`proctor.forkserver`) was split off before the worker was told the exercise.
-  It has torch loaded and forks a candidate in milliseconds, behind the inner wall
+  It forks a candidate in milliseconds, behind the inner wall
   (:mod:`proctor.walls`).
 - The candidate (:mod:`proctor.candidate`) and the examiner (:mod:`proctor.examiner`) talk over a
   socket (:mod:`proctor.wire`, :mod:`proctor.values`); each is a :class:`proctor.peer.Peer` of the

@@ -10,24 +10,22 @@ import base64
 import contextlib
 import hashlib
 import json
-import os
 import selectors
-import signal
-import subprocess
+import socket
 import sys
-import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from proctor import bans, jail, worker
+from proctor import bans
 from proctor.exercise import Exercise
 from proctor.intake import take_in
 from proctor.records import Record
 from proctor.terms import Terms, banned_in, unrun
+from proctor.zygote import Zygote
 
 ATTEMPTS = 3
 GRACE = 60.0  # seconds beyond every budget after which a silent worker is given up
@@ -39,9 +37,8 @@ class EngineError(RuntimeError):
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen
-    said: IO[bytes]
-    ready: bool = False
+    link: socket.socket
+    pid: int | None = None  # its number where it runs, once it is ready
     student: str | None = None
     since: float = 0.0
     received: bytes = b""
@@ -69,10 +66,12 @@ class Engine:
         if self.jobs < 1:
             raise ValueError(f"at least one worker is needed, got {self.jobs}")
         self._hello: list[dict[str, Any]] = []
+        self._zygote: Zygote | None = None  # until this is entered
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> Engine:
         """Start the workers; they load torch while the driver reads the exercise."""
+        self._zygote = Zygote(self.level)
         for _ in range(self.jobs):
             self._start()
         return self
@@ -81,6 +80,7 @@ class Engine:
         for each in [*self.workers]:
             self._stop(each)
         self._selector.close()
+        self._zygote.close()
 
     def grade(
         self, exercise: Exercise, submissions: Mapping[str, bytes], terms: Terms
@@ -100,19 +100,20 @@ class Engine:
                 if each.student is None and waiting:
                     self._give(each, waiting.popleft(), submissions)
             for each, reply in self._replies(patience):
-                if reply == {"ready": True}:
-                    each.ready, unborn = True, 0
+                if reply is not None and "ready" in reply:
+                    each.pid, unborn = reply["ready"], 0
                     continue
                 student, each.student = each.student, None
                 if reply is not None:
                     each.spent = reply["cpu"]
                     yield self._record(exercise, student, submissions, terms, reply)
                     continue
-                said = self._stop(each)
+                said = self._zygote.complaint()
+                self._stop(each)
                 self._start()
-                if not each.ready:
+                if each.pid is None:
                     unborn += 1
-                    if unborn > ATTEMPTS:
+                    if unborn > ATTEMPTS * self.jobs:  # they may all have died at once
                         raise EngineError(f"no worker starts at level {self.level}: {said}")
                 elif student is not None:
                     tried[student] = tried.get(student, 0) + 1
@@ -143,27 +144,25 @@ class Engine:
         preload = bans.imported_in([*released, *exercise.examples], banned)
         readable = bans.library_folders(preload)
         self._hello = [
-            worker.public_part(banned, preload, readable),
-            worker.private_part(exercise, terms),
+            # what the forking process may know, and with it every candidate
+            {"banned": banned, "preload": preload, "readable": readable},
+            # what the examiner alone may know
+            {"exercise": exercise.as_data(), "terms": terms.as_data()},
         ]
         for each in self.workers:
             self._greet(each)
 
     def _start(self) -> None:
-        said = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed where the worker is stopped)
-        process = subprocess.Popen(
-            jail.worker_command(self.level),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            start_new_session=True,
-            env=jail.environment(),
-            cwd="/",
-        )
-        os.set_blocking(process.stdout.fileno(), False)
-        started = _Worker(process, said)
+        """Have a worker forked, by a new zygote where there is none that could."""
+        try:
+            link = self._zygote.fork()
+        except OSError:
+            self._zygote.close()
+            self._zygote = Zygote(self.level)
+            link = self._zygote.fork()
+        started = _Worker(link)
         self.workers.append(started)
-        self._selector.register(process.stdout, selectors.EVENT_READ, started)
+        self._selector.register(link, selectors.EVENT_READ, started)
         self._greet(started)
 
     def _greet(self, each: _Worker) -> None:
@@ -177,14 +176,15 @@ class Engine:
 
     def _tell(self, each: _Worker, message: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):  # its end is seen where its replies are read
-            each.process.stdin.write(json.dumps(message).encode() + b"\n")
-            each.process.stdin.flush()
+            each.link.sendall(json.dumps(message).encode() + b"\n")
 
     def _replies(self, patience: float) -> Iterator[tuple[_Worker, dict[str, Any] | None]]:
         """Replies that have come in; None from a worker that died or was given up."""
         for event, _ in self._selector.select(timeout=1.0):
             each: _Worker = event.data
-            part = each.process.stdout.read(2**20)
+            part = b""
+            with contextlib.suppress(ConnectionError):
+                part = each.link.recv(2**20)
             if not part:
                 yield each, None
                 continue
@@ -195,25 +195,14 @@ class Engine:
         now = time.monotonic()
         for each in [*self.workers]:
             if each.student is not None and now - each.since > patience:
-                each.process.kill()
+                self._zygote.end(each.pid)
 
-    def _stop(self, each: _Worker) -> str:
-        """End a worker; the last line of what it complained about."""
+    def _stop(self, each: _Worker) -> None:
+        """Let a worker go, which ends it if it has not ended by itself."""
         self.workers.remove(each)
         self.spent.update(each.spent)
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(each.process.stdout)
-        with contextlib.suppress(OSError):
-            each.process.stdin.close()
-        # the whole group: bubblewrap's second process is not yet tied to its first when it starts
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(each.process.pid, signal.SIGKILL)
-        each.process.wait()
-        each.process.stdout.close()
-        with each.said:
-            each.said.seek(0)
-            lines = each.said.read(10**6).decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:300] if lines else "it gave no reason; run `proctor doctor`"
+        self._selector.unregister(each.link)
+        each.link.close()
 
     def _patience(self, exercise: Exercise, terms: Terms) -> float:
         """Longer than any submission may take by its own budgets."""

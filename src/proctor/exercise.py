@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -120,6 +120,16 @@ class Exercise:
     def checks(self) -> tuple[Part, ...]:
         """The graded cells."""
         return tuple(part for part in self.parts if part.kind == "check")
+
+    def as_data(self) -> dict[str, Any]:
+        """The exercise as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Exercise:
+        """The exercise that :meth:`as_data` wrote."""
+        parts = tuple(Part(**part) for part in data["parts"])
+        return cls(data["assignment"], parts, tuple(data["examples"]), data["titles"])
 
     def title(self, task: str) -> str:
         """The heading of a task; its name where it has none."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import resource
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 
 from proctor import bans, candidate, libc, walls
+from proctor.control import receive, send
 from proctor.limits import Limits
 from proctor.walls import Walls
 from proctor.wire import Channel
@@ -98,8 +98,8 @@ class ForkServer:
 
     def _ask(self, message: dict[str, Any], files: list[int]) -> dict[str, Any]:
         try:
-            _send(self.control, message, files)
-            return _receive(self.control)[0]
+            send(self.control, message, files)
+            return receive(self.control)[0]
         except (EOFError, OSError):
             raise ServerGone("the process that forks candidates has ended") from None
 
@@ -123,7 +123,7 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
         libc.die_with_parent()
         libc.prctl(libc.PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
-    _close_all_but(control.fileno())  # the worker's own pipes are none of its business
+    _close_all_but(control.fileno())  # the worker's own socket is none of its business
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nothing, standard)
@@ -136,7 +136,7 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
     gc.enable()
     while True:
         try:
-            asked, files = _receive(control)
+            asked, files = receive(control)
         except EOFError:
             return
         limits = Limits(**asked.pop("limits"))
@@ -144,15 +144,15 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
         started = _start(Walls(**asked, limits=limits), files[0], control)
         os.close(files[0])
         if isinstance(started, str):
-            _send(control, {"error": started})
+            send(control, {"error": started})
             continue
-        _send(control, {"pid": started[0]})
+        send(control, {"pid": started[0]})
         try:
-            _receive(control)
+            receive(control)
         except EOFError:
             _end(*started)
             return
-        _send(control, {"status": _end(*started), "cpu": _spent()})
+        send(control, {"status": _end(*started), "cpu": _spent()})
 
 
 def _start(wanted: Walls, wire: int, control: socket.socket) -> tuple[int, Walls] | str:
@@ -261,29 +261,6 @@ def _line(pipe: int) -> str:
             break
         text += byte
     return text.decode().strip()
-
-
-def _send(control: socket.socket, message: dict[str, Any], files: list[int] = ()) -> None:
-    socket.send_fds(control, [json.dumps(message).encode() + b"\n"], list(files))
-
-
-def _receive(control: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """One message and the files with it.
-
-    Raises:
-        EOFError: if the other side is gone.
-    """
-    text, files = b"", []
-    while not text.endswith(b"\n"):
-        try:
-            part, received, _, _ = socket.recv_fds(control, 65536, 4)
-        except ConnectionError:
-            part, received = b"", []
-        if not part:
-            raise EOFError
-        text += part
-        files += received
-    return json.loads(text), files
 
 
 if sys.platform == "darwin":  # a fork is safe there only where no system framework was touched

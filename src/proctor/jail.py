@@ -1,7 +1,7 @@
-"""The outer wall: a worker in a bubblewrap jail, with a read-only system and nothing of the course.
+"""The outer wall: workers in a bubblewrap jail, with a read-only system and nothing of the course.
 
-No network, no home, no submissions, no gradebook; what a worker needs to know comes through its
-standard input, what it found leaves through its standard output.
+No network, no home, no submissions, no gradebook; what a worker needs to know comes through one
+socket, and what it found leaves through it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ ENVIRONMENT = {
 }
 
 
-def worker_command(level: str) -> list[str]:
-    """How to start a worker at a level of isolation."""
+def zygote_command(level: str) -> list[str]:
+    """How to start what forks the workers at a level of isolation."""
     program = (
-        f"import sys; sys.path[:0] = {library_path()!r}; from proctor.worker import main; main()"
+        f"import sys; sys.path[:0] = {library_path()!r}; from proctor.zygote import main; main()"
     )
     python = [sys.executable, "-I", "-c", program]
     return [*command(), *python] if level == "jail" else python
 
 
 def environment() -> dict[str, str]:
-    """The environment of a worker; nothing of the driver's own."""
+    """The environment of workers; nothing of the driver's own."""
     return dict(ENVIRONMENT)
 
 

@@ -5,8 +5,9 @@ The driver needs both to find the records that it has already; it loads no torch
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from proctor import bans, records, seeds
 from proctor.exercise import Exercise
@@ -30,6 +31,16 @@ class Terms:
     secret: bytes
     limits: Limits = field(default_factory=Limits)
     versions: dict[str, str] = field(default_factory=dict)
+
+    def as_data(self) -> dict[str, Any]:
+        """The terms as plain data, the secret in hexadecimal."""
+        return asdict(self) | {"secret": self.secret.hex()}
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Terms:
+        """The terms that :meth:`as_data` wrote."""
+        changed = {"secret": bytes.fromhex(data["secret"]), "limits": Limits(**data["limits"])}
+        return cls(**{**data, **changed})
 
     def seed(self, exercise: Exercise, cells: Iterable[Cell]) -> bytes:
         """The key that a submission's checks mix into their seeds."""

@@ -1,7 +1,7 @@
 """The inner wall: what a process gives up before it runs a line of student code.
 
 ==============  ==========================================================================
-``jail``        a bubblewrap jail around the worker, and ``namespaces`` inside it
+``jail``        a bubblewrap jail around the workers, and ``namespaces`` inside it
 ``namespaces``  own user, pid, mount, network and ipc namespaces over a read-only root that
                 holds the interpreter and nothing else; a private folder of limited size
 ``landlock``    Landlock rules instead of namespaces; no place to write

@@ -10,44 +10,38 @@ import base64
 import gc
 import json
 import os
-import signal
-import sys
+import socket
 import time
-from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from proctor import libc
-from proctor.exercise import Exercise, Part
-from proctor.limits import Limits
+from proctor import forkserver
+from proctor.exercise import Exercise
+from proctor.grading import Grader
+from proctor.terms import Terms
 
 
-def main() -> None:
-    """Serve a driver until it closes this process's standard input."""
-    if libc.LINUX:
-        libc.die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
-    incoming, replies = os.dup(0), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0), os.dup2(nothing, 1)
+def main(link: socket.socket, loading: float) -> None:
+    """Serve a driver until it closes its end.
 
-    gc.disable()  # nothing of what is imported now is ever garbage
-    from proctor import forkserver
-    from proctor.grading import Grader
-
-    forkserver.warm_up()
-    # without a buffer: what follows must not be in memory yet when the fork server splits off
-    public = json.loads(_line(incoming) or "null")
+    Args:
+        link: to the driver.
+        loading: CPU seconds that were used up before this process was.
+    """
+    # byte by byte: what follows must not be in memory yet when the fork server splits off
+    public = json.loads(_line(link.fileno()) or "null")
     if public is None:
         return
-    names = {k: tuple(public[k]) for k in ("banned", "preload", "readable")}
-    server = forkserver.ForkServer(**names)
-    requests = os.fdopen(incoming, "rb")
+    server = forkserver.ForkServer(**{name: tuple(value) for name, value in public.items()})
+    requests, replies = link.makefile("rb"), link.makefile("wb")
     private = _read(requests)
-    grader = private and Grader(exercise_of(private["exercise"]), server, terms_of(private))
+    if private is None:
+        return
+    exercise, terms = Exercise.of(private["exercise"]), Terms.of(private["terms"])
+    grader = Grader(exercise, server, terms)
     gc.freeze()
     gc.enable()
-    _write(replies, {"ready": True})
-    loaded = time.process_time()
+    _write(replies, {"ready": os.getpid()})
+    born = time.process_time()
     while (request := _read(requests)) is not None:
         data = base64.b64decode(request["data"])
         try:
@@ -59,45 +53,9 @@ def main() -> None:
             return  # the driver starts another worker, which marks this submission
         except Exception as error:  # one submission's record says so; the batch goes on
             reply = {"failed": f"{type(error).__name__}: {error}"[:500]}
-        mine = {"loading": loaded, "examiner": time.process_time() - loaded}
+        mine = {"loading": loading + born, "examiner": time.process_time() - born}
         _write(replies, reply | {"cpu": mine | server.spent})
     server.close()
-
-
-def public_part(banned: tuple[str, ...], preload: tuple[str, ...], readable: tuple[str, ...]):
-    """What the forking process may know, and with it every candidate."""
-    return {"banned": banned, "preload": preload, "readable": readable}
-
-
-def private_part(exercise: Exercise, terms: Any) -> dict[str, Any]:
-    """What the examiner alone may know."""
-    terms_data = asdict(terms) | {"secret": terms.secret.hex()}
-    return {"exercise": exercise_data(exercise), "terms": terms_data}
-
-
-def exercise_data(exercise: Exercise) -> dict[str, Any]:
-    """An exercise as plain data."""
-    return {
-        "assignment": exercise.assignment,
-        "parts": [asdict(part) for part in exercise.parts],
-        "examples": list(exercise.examples),
-        "titles": exercise.titles,
-    }
-
-
-def exercise_of(data: dict[str, Any]) -> Exercise:
-    """The exercise that :func:`exercise_data` wrote."""
-    parts = tuple(Part(**part) for part in data["parts"])
-    return Exercise(data["assignment"], parts, tuple(data["examples"]), data["titles"])
-
-
-def terms_of(private: dict[str, Any]) -> Any:
-    """The terms that :func:`private_part` wrote."""
-    from proctor.terms import Terms
-
-    terms = dict(private["terms"])
-    limits = Limits(**terms.pop("limits"))
-    return Terms(**terms | {"secret": bytes.fromhex(terms["secret"]), "limits": limits})
 
 
 def _line(file: int) -> bytes:
@@ -116,7 +74,3 @@ def _read(stream: BinaryIO) -> dict[str, Any] | None:
 def _write(stream: BinaryIO, reply: dict[str, Any]) -> None:
     stream.write(json.dumps(reply).encode() + b"\n")
     stream.flush()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -81,14 +81,11 @@ def records(root: Path) -> dict[str, bytes]:
 
 
 def victim(driver: int, which: str) -> int | None:
-    """The driver, a worker, or a worker's fork server."""
-    if which == "driver":
-        return driver
-    workers = processes.children(driver)
-    if which == "worker" or not workers:
-        return random.choice(workers) if workers else None
-    servers = [s for w in workers for s in processes.children(w)]
-    return random.choice(servers) if servers else None
+    """The driver, its zygote, a worker of that, or a worker's fork server."""
+    found = [driver]
+    for _ in range(["driver", "zygote", "worker", "forkserver"].index(which)):
+        found = [child for each in found for child in processes.children(each)]
+    return random.choice(found) if found else None
 
 
 def undisturbed_run(root: Path, mini, students: int) -> dict[str, bytes]:
@@ -131,7 +128,7 @@ def disturb(root: Path, students: int, victims: list[str], kept: dict[str, bytes
     assert records(root) == kept
 
 
-@pytest.mark.parametrize("which", ["driver", "worker", "forkserver"])
+@pytest.mark.parametrize("which", ["driver", "zygote", "worker", "forkserver"])
 def test_a_run_that_is_killed_goes_on_and_ends_the_same(mini, tmp_path, undisturbed, which):
     random.seed(1)
     disturb(make_course(tmp_path, mini, STUDENTS), STUDENTS, [which], undisturbed)
@@ -142,7 +139,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_the_same(mini, tmp_path, undistur
 def test_twenty_kills_in_a_run_of_sixty_change_no_grade(mini, tmp_path, seed):
     random.seed(seed)
     kept = undisturbed_run(tmp_path / "undisturbed", mini, 60)
-    victims = random.choices(["driver", "worker", "forkserver"], k=20)
+    victims = random.choices(["driver", "zygote", "worker", "forkserver"], k=20)
     disturb(make_course(tmp_path / "disturbed", mini, 60), 60, victims, kept)
 
 
