@@ -223,6 +223,8 @@ def _limits(
 
 
 def _near(x: Tensor, y: Tensor, limits: tuple[float, float]) -> bool:
+    if x.dtype == y.dtype and x.device == y.device and torch.equal(x, y):
+        return True  # to the last bit, as most are: seen sooner than how near they are
     return x.shape == y.shape and not bool(_wrong(x, y, limits).any())
 
 
