@@ -42,7 +42,7 @@ What runs where, from the outside in:
   (:mod:`proctor.walls`).
 - The candidate (:mod:`proctor.candidate`) and the examiner (:mod:`proctor.examiner`) talk over a
   socket (:mod:`proctor.wire`, :mod:`proctor.values`); each is a :class:`proctor.peer.Peer` of the
-  other, with :mod:`proctor.standins` for what lives on the other side.
+  other, with :mod:`proctor.objects` and :mod:`proctor.standins` for what lives on the other side.
 
 Time is CPU time, measured from outside; seeds are an HMAC of the course's secret and the student's
 cells (:mod:`proctor.seeds`); so a grade depends on the submission and the checks, and on nothing

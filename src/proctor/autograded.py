@@ -10,8 +10,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proctor.files import write_whole
 from proctor.records import OUTCOMES, Cell, CheckResult, Record
-from proctor.store import write_whole
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

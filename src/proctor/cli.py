@@ -14,13 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from proctor.terminal import console, plain, points, show_outcome
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Marks notebooks behind walls. Exit status 0: every submission has a record.",
 )
-console = Console(highlight=False)
 
 Root = Annotated[Path, typer.Option(help="The course: it holds solutions/.")]
 Submitted = Annotated[
@@ -34,10 +35,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 Database = Annotated[
     str | None, typer.Option(help="nbgrader's gradebook; default sqlite in ROOT/gradebook.db.")
 ]
-LIMITS_WARNING = (
-    "graded at level limits: student code could read and change whatever this user can; "
-    "only for submissions that you trust"
-)
 
 
 @app.command()
@@ -68,7 +65,7 @@ def grade(
             trouble = _write_gradebook(url, outcome)
             if trouble:
                 _say(f"{trouble}. The records are kept: run this again.")
-    _show_outcome(place, outcome, as_json)
+    show_outcome(place, outcome, as_json)
     raise typer.Exit(1 if trouble or outcome.odd or not outcome.records else 0)
 
 
@@ -104,7 +101,7 @@ def regrade(
     table = Table("student", "before", "after", "checks that differ", title=assignment)
     for move in moves:
         checks = ", ".join(f"{n} {a:g} → {b:g}" for n, (a, b) in move.checks.items())
-        table.add_row(_plain(move.student), _points(move.before), _points(move.after), checks)
+        table.add_row(plain(move.student), points(move.before), points(move.after), checks)
     console.print(table if moves else f"No grade of {assignment} moves.")
     if moves and not write:
         console.print("Nothing was written; add --write to let these grades count.")
@@ -140,17 +137,15 @@ def show(student: str, assignment: str, as_json: AsJson = False, root: Root = Pa
     if as_json:
         print(record.to_bytes().decode("ascii"))
         return
-    table = Table(
-        "check", "points", "outcome", "message", title=f"{_plain(student)} · {assignment}"
-    )
+    table = Table("check", "points", "outcome", "message", title=f"{plain(student)} · {assignment}")
     for row in record.checks:
         points = f"{row.earned:g} / {row.points:g}"
-        table.add_row(_plain(row.grade_id), points, row.outcome, _plain(row.message))
+        table.add_row(plain(row.grade_id), points, row.outcome, plain(row.message))
     console.print(table)
     total = f"{record.earned:g} of {record.points:g} points, isolation level {record.isolation}"
-    console.print(f"{total}. {_plain(record.reason)}".strip())
+    console.print(f"{total}. {plain(record.reason)}".strip())
     for note in (*record.intake, *record.integrity):
-        console.print(f"{note.kind}: {_plain(note.text)}", markup=False)
+        console.print(f"{note.kind}: {plain(note.text)}", markup=False)
 
 
 @app.command(name="doctor")
@@ -238,71 +233,6 @@ def _write_gradebook(url: str, outcome: Any) -> str:
     for note in written.notes:
         _say(note)
     return ""
-
-
-def _show_outcome(place: Any, outcome: Any, as_json: bool) -> None:
-    assignment = outcome.exercise.assignment
-    if as_json:
-        rows = [
-            {
-                "student": r.student,
-                "earned": r.earned,
-                "points": r.points,
-                "reason": r.reason,
-                "checks": {c.grade_id: c.earned for c in r.checks},
-                "notes": [f"{n.kind}: {n.text}" for n in (*r.intake, *r.integrity)],
-            }
-            for r in outcome.records.values()
-        ]
-        fresh = len(outcome.fresh)
-        data = {"assignment": assignment, "level": outcome.level, "graded_now": fresh}
-        print(json.dumps(data | {"submissions": rows, "odd": outcome.odd}))
-        return
-    table = Table(
-        "student",
-        "score",
-        "points",
-        "what was lost, and what the student is told first",
-        title=assignment,
-        title_justify="left",
-    )
-    for record in outcome.records.values():
-        share = f"{record.earned / record.points:.0%}" if record.points else "–"
-        points = f"{record.earned:g} / {record.points:g}"
-        table.add_row(_plain(record.student), share, points, _plain("\n".join(_told(record))))
-    console.print(table)
-    for sentence in outcome.odd:
-        console.print(f"not graded · {sentence}", markup=False)
-    if not outcome.records:
-        console.print(f"No submission in {place.submitted}: put them at STUDENT/{assignment}/…")
-    if outcome.level == "limits":
-        console.print(f"Warning: {LIMITS_WARNING}.", style="bold")
-    graded, total = len(outcome.fresh), len(outcome.records)
-    console.print(f"{graded} marked now, {total - graded} known; isolation level {outcome.level}.")
-    console.print(f"class report: {place.report_path(assignment)}", soft_wrap=True)
-
-
-def _told(record: Any) -> Iterator[str]:
-    if record.reason:
-        yield f"not run: {record.reason}"
-        return
-    for task, checks in record.tasks().items():
-        lost = [c for c in checks if c.earned < c.points]
-        if lost:
-            points = sum(c.points - c.earned for c in lost)
-            yield f"{task} −{points:g}: {lost[0].diagnosis}"
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{value:g}"
-
-
-def _plain(text: str) -> str:
-    """A text from a submission, with nothing that a terminal or a table takes for a command."""
-    shown = "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-    return shown.replace("[", "\\[")
 
 
 def _say(sentence: str) -> None:

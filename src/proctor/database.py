@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +70,17 @@ def create(url: str) -> None:
 
 def _scripts() -> Any:
     """nbgrader's own steps from one version of its tables to the next."""
-    import nbgrader
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+    # found, not imported: nbgrader takes a second to load
+    (folder,) = importlib.util.find_spec("nbgrader").submodule_search_locations
     config = Config()
-    config.set_main_option("script_location", str(Path(nbgrader.__file__).parent / "alembic"))
+    config.set_main_option("script_location", str(Path(folder) / "alembic"))
     return ScriptDirectory.from_config(config)
 
 
 def _check_version(connection: Any, tables: set[str], url: str) -> None:
-    import nbgrader
-
     shown = _shown(url)
     if not {"assignment", "grade", "alembic_version"} <= tables:
         raise GradebookError(
@@ -98,7 +99,7 @@ def _check_version(connection: Any, tables: set[str], url: str) -> None:
     )
     raise GradebookError(
         f"{shown} was written by {'an older' if older else 'another'} version of nbgrader "
-        f"(its revision is {found}, that of nbgrader {nbgrader.__version__} is {head}): {mend}"
+        f"(its revision is {found}, that of nbgrader {version('nbgrader')} is {head}): {mend}"
     )
 
 

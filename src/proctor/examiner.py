@@ -19,7 +19,6 @@ import time
 import types
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,7 +27,9 @@ from proctor import libc, seeds
 from proctor.limits import Limits, MiB
 from proctor.link import of, text_of
 from proctor.peer import Peer
+from proctor.usage import cpu_time, private_memory, waited
 from proctor.values import Packer
+from proctor.verdicts import Verdict, verdict_on
 from proctor.wire import Channel, Closed, WireError
 
 HOARD = 192 * MiB  # what a notebook may hold in variables and in libraries that it imports
@@ -54,26 +55,6 @@ class Gone(BaseException):
         self.kind, self.reason = kind, reason
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one check.
-
-    Args:
-        outcome: one of :data:`proctor.records.OUTCOMES`.
-        message: what the student reads where it did not pass.
-        where: the lines of the student's code that an error came from.
-    """
-
-    outcome: str
-    message: str = ""
-    where: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether it earned its points."""
-        return self.outcome == "passed"
-
-
 class Examinee(Peer):
     """The examiner's end of the channel to one candidate.
 
@@ -87,7 +68,8 @@ class Examinee(Peer):
         super().__init__(Channel(sock, limits, idle=self._watch), {})
         self.pid, self.limits = pid, limits
         self._memory_start = private_memory(pid)
-        self._cpu_end = self._idle_start = 0.0
+        self._cpu_end = 0.0
+        self._idle_start: float | None = None  # looked at only where something is waited for
         self._state: torch.Tensor | None = None
         self._wrote = False  # whether a call of this check wrote to what it was given
         self._as_given = False  # whether that does not show here
@@ -150,7 +132,7 @@ class Examinee(Peer):
                     namespace["__spent__"] = lambda: cpu_time(self.pid)
                 exec(code, namespace)
             except Exception as error:
-                return _verdict(error)
+                return verdict_on(error)
             finally:
                 self.forget()
                 _reset()
@@ -234,7 +216,7 @@ class Examinee(Peer):
     @contextmanager
     def _budget(self) -> Iterator[None]:
         self._cpu_end = cpu_time(self.pid) + self.limits.cpu
-        self._idle_start = self._idle()
+        self._idle_start = None
         # what comes back may make the check itself run on: its own CPU time ends that
         old = signal.signal(signal.SIGPROF, self._overdue)
         signal.setitimer(signal.ITIMER_PROF, self.limits.wall)
@@ -247,6 +229,8 @@ class Examinee(Peer):
     def _watch(self) -> None:
         if cpu_time(self.pid) > self._cpu_end:
             raise Gone("cpu", f"it took more than {self.limits.cpu:g} s of CPU time")
+        if self._idle_start is None:
+            self._idle_start = self._idle()
         if self._idle() - self._idle_start > self.limits.wall:
             raise Gone("wall", f"it did not finish within {self.limits.wall:g} s")
 
@@ -256,32 +240,6 @@ class Examinee(Peer):
 
     def _overdue(self, *_: object) -> None:
         raise Gone("wall", f"its check did not finish within {self.limits.wall:g} s")
-
-
-def cpu_time(pid: int) -> float:
-    """CPU seconds that a process has used, all its threads together; 0 where it is gone."""
-    with suppress(OSError):
-        return time.clock_gettime((~pid << 3) | 2)
-    return 0.0
-
-
-def private_memory(pid: int) -> int:
-    """Bytes of memory that a process has for itself, used or not; 0 where the system does not say.
-
-    It is what ``RLIMIT_DATA`` bounds.
-    """
-    with suppress(OSError), open(f"/proc/{pid}/statm") as stream:
-        return int(stream.read().split()[5]) * resource.getpagesize()
-    return 0
-
-
-def waited(pid: int) -> float:
-    """Seconds that a process was ready to run and had no CPU; 0 where the system does not say."""
-    try:
-        with open(f"/proc/{pid}/schedstat") as stream:
-            return int(stream.read().split()[1]) * 1e-9
-    except (OSError, ValueError, IndexError):
-        return 0.0
 
 
 def setup_namespace(sources: list[str]) -> dict[str, Any]:
@@ -301,16 +259,6 @@ def _compiled(source: str, label: str) -> tuple[types.CodeType, tuple[str, ...]]
     used = {n.id for n in names} - {n.id for n in names if not isinstance(n.ctx, ast.Load)}
     used -= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
     return compile(tree, f"<{label}>", "exec", dont_inherit=True), tuple(sorted(used))
-
-
-def _verdict(error: Exception) -> Verdict:
-    where = str(getattr(error, "where", "") or getattr(error.__cause__, "where", ""))
-    if isinstance(error, NotImplementedError) and hasattr(error, "where"):
-        return Verdict("missing", "nothing is written here yet")
-    name, message = type(error).__name__, text_of(error)
-    if isinstance(error, AssertionError) and not hasattr(error, "where"):
-        return Verdict("failed", message or "the result is not what it should be", where)
-    return Verdict("error", f"{name}: {message}" if message else name, where)
 
 
 def _guarded(function: Any, *args: Any) -> Any:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proctor.exercise import Exercise
+from proctor.files import write_whole
 from proctor.page import CODE_STYLE, bar, code, count, image, page, pre, text
 from proctor.records import OUTCOMES, Cell, CheckResult, Note, Output, Record
-from proctor.store import write_whole
 
 MANY = 40  # cells of their own that a student finds again here
 STYLE = (

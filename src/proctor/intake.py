@@ -140,10 +140,8 @@ class _Matching:
         if cell.source.strip() == part.released.strip():
             return
         if cell.claims.get("checksum") == checksum(cell.source, cell.claims):
-            kind, said = (
-                "a cell of another release was replaced",
-                "it differs from the released one",
-            )
+            kind = "a cell of another release was replaced"
+            said = "it differs from the released one"
         else:
             what = "a test cell" if part.kind == "check" else "a locked cell"
             kind, said = f"{what} was changed", "the exercise's own was run"

@@ -1,8 +1,8 @@
-"""A grade record: what one submission earned, as data, as bytes, and under which name.
+"""A grade record: what one submission earned, as data and as bytes.
 
 The bytes are ASCII JSON with a hash of their own content, so that damage is recognised: a record
-that does not read back exactly is graded again. The name is a hash of what determines the record,
-so that grading again runs only what changed. :mod:`proctor.store` keeps the files.
+that does not read back exactly is graded again. :mod:`proctor.keys` names a record,
+:mod:`proctor.store` keeps the files.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import binascii
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
+
+from proctor.keys import canonical
 
 FORMAT = 1
 OUTCOMES = {
@@ -145,7 +147,7 @@ class Record:
     Args:
         assignment: ``NN_name``.
         student: whose submission it is.
-        key: hash of what determines the result (:func:`proctor.records.record_key`).
+        key: hash of what determines the result (:func:`proctor.keys.record_key`).
         seed: in hexadecimal; never shown to the student.
         isolation: one of :data:`ISOLATION`: the walls that the student's code ran behind.
         versions: of the engine, the library and what else the checks call.
@@ -221,54 +223,6 @@ class Record:
             raise RecordError(f"not a grade record ({reason})") from None
 
 
-def cells_text(cells: Iterable[Cell]) -> str:
-    """The student's cells as one text: equal exactly where every name and source is equal."""
-    return _canonical([[cell.grade_id, cell.source] for cell in cells])
-
-
-def record_key(
-    *,
-    assignment: str,
-    student: str,
-    cells: Iterable[Cell],
-    steps: Iterable[tuple[str, int]],
-    checks: Iterable[tuple[str, float, str]],
-    versions: Mapping[str, str],
-    seed: str,
-    isolation: str,
-    limits: Mapping[str, float],
-) -> str:
-    """The name of a record: a hash of everything that determines it.
-
-    Args:
-        assignment: ``NN_name``.
-        student: whose cells they are; equal cells of two students make two records.
-        cells: the student's cells, in the order in which they run.
-        steps: what runs in which order, as :class:`proctor.intake.Submission` says.
-        checks: ``grade_id``, points and source, hidden tests included, of every check; and, with
-            0 points, of every locked cell that runs before them.
-        versions: of the engine, the library and whatever else the checks call.
-        seed: in hexadecimal.
-        isolation: the level of the walls.
-        limits: the budgets, as :meth:`proctor.limits.Limits.as_dict` gives them.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    parts = {
-        "assignment": assignment,
-        "student": student,
-        "cells": cells_text(cells),
-        "steps": [[kind, i] for kind, i in steps],
-        "checks": [[name, float(points), source] for name, points, source in checks],
-        "versions": dict(versions),
-        "seed": seed,
-        "isolation": isolation,
-        "limits": {name: float(value) for name, value in limits.items()},
-    }
-    return hashlib.sha256(_canonical(parts).encode()).hexdigest()[:32]
-
-
 def renew(record: Record, cells: Iterable[Cell], intake: Iterable[Note]) -> Record:
     """A record found by its key, with what a new copy of the same cells shows beside them.
 
@@ -316,8 +270,4 @@ _KINDS = {"str": (str,), "float": (float, int), "tuple": (list,), "dict": (dict,
 
 
 def _digest(body: Any) -> str:
-    return hashlib.sha256(_canonical(body).encode()).hexdigest()
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical(body).encode()).hexdigest()

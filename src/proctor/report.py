@@ -11,10 +11,11 @@ from pathlib import Path
 
 from proctor import findings
 from proctor.exercise import Exercise
-from proctor.findings import Mistake, Noted, Rate, Scores
+from proctor.files import write_whole
+from proctor.findings import Mistake, Noted, Rate
+from proctor.histogram import HISTOGRAM_STYLE, histogram
 from proctor.page import bar, count, page, text
 from proctor.records import Record
-from proctor.store import write_whole
 
 SHOWN = 12  # mistakes that are shown before the rest is folded away
 WALLS = {
@@ -35,13 +36,6 @@ STYLE = """
 .tiles li { background: var(--card); border: 1px solid var(--line); border-radius: .6rem;
   padding: .7rem .8rem; font-size: .9rem; line-height: 1.35; }
 .tiles strong { display: block; font-size: 1.55rem; line-height: 1.25; }
-.plot { max-width: 34rem; }
-.plot svg { width: 100%; display: block; }
-.plot rect { fill: var(--bar); } .plot text { fill: var(--ink); font-size: 12px;
-  paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
-.plot .soft { fill: var(--soft); } .plot line { stroke: var(--soft); stroke-width: 1; }
-.plot .median { stroke: var(--bad); stroke-dasharray: 4 3; }
-.plot .middle { text-anchor: middle; } .plot .end { text-anchor: end; }
 .mistakes { list-style: none; padding: 0; }
 .mistakes .card { margin: .6rem 0; padding: .75rem 1rem; }
 .mistakes .bar { height: .4rem; margin: .5rem 0; }
@@ -84,7 +78,7 @@ def render(
         f"{text(exercise.assignment)}</p></header>",
         _isolation(class_),
         _tiles(class_),
-        _distribution(findings.scores(class_)),
+        histogram(findings.scores(class_)),
         _mistakes(findings.mistakes(class_), len(findings.run(class_)), exercise),
         _checks(findings.rates(class_, again), exercise),
         _unanswered(findings.unanswered(class_), exercise),
@@ -93,7 +87,7 @@ def render(
         _noted("Repairs", REPAIRS, findings.repairs(class_)),
         _students(class_, exercise),
     ]
-    return page(f"{title} · class report", "\n".join(filter(None, parts)), STYLE)
+    return page(f"{title} · class report", "\n".join(filter(None, parts)), STYLE + HISTOGRAM_STYLE)
 
 
 def write(
@@ -148,39 +142,6 @@ def _tiles(records: list[Record]) -> str:
     ]
     items = "".join(f"<li><strong>{number}</strong> {label}</li>" for number, label in tiles)
     return f'<ul class="tiles">{items}</ul>'
-
-
-def _distribution(scores: Scores) -> str:
-    if not scores.shares:
-        return ""
-    top = max(scores.bins)
-    median = 10 + 380 * scores.median
-    side, shift = ("end", -5) if scores.median > 0.5 else ("", 5)
-    marks = [
-        f'<line class="median" x1="{median:.1f}" x2="{median:.1f}" y1="2" y2="150"/>'
-        f'<text class="{side}" x="{median + shift:.1f}" y="12">median {scores.median:.0%}</text>'
-        '<line x1="10" x2="390" y1="150.5" y2="150.5"/>'
-    ]
-    for i, number in enumerate(scores.bins):
-        left, height = 10 + 38 * i, 115 * number / top
-        if number:
-            marks.append(
-                f'<rect x="{left + 2}" y="{150 - height:.1f}" width="34" height="{height:.1f}"/>'
-                f'<text class="middle" x="{left + 19}" y="{145 - height:.1f}">{number}</text>'
-            )
-        marks.append(f'<text class="soft middle" x="{left}" y="167">{10 * i}</text>')
-    marks.append(
-        '<text class="soft middle" x="388" y="167">100</text>'
-        '<text class="soft middle" x="200" y="186">share of the points, in percent</text>'
-    )
-    said = "; ".join(
-        f"{10 * i} to {10 * i + 10} percent: {n}" for i, n in enumerate(scores.bins) if n
-    )
-    return (
-        '<section><h2>Scores</h2><div class="card plot"><svg viewBox="0 0 400 190" role="img" '
-        f'aria-label="How many students have which share of the points. {said}. '
-        f'The median is {scores.median:.0%}.">{"".join(marks)}</svg></div></section>'
-    )
 
 
 def _mistakes(found: list[Mistake], of: int, exercise: Exercise) -> str:

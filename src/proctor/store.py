@@ -10,26 +10,21 @@ published, so what would move can be listed before anything does.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from proctor.files import StoreError, named_errors, write_beside, write_whole
 from proctor.records import Record, RecordError
 
 SECRET_VARIABLE = "PROCTOR_SECRET"
 SECRET_BYTES = 32
 STALE = 3600.0  # seconds after which a half-written file has no writer any more
-
-
-class StoreError(OSError):
-    """The folder of records cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +223,9 @@ def _long_enough(secret: bytes, where: str) -> bytes:
 
 def _create(path: Path, data: bytes) -> None:
     """Write a file that only its owner may read, unless another process has just done so."""
-    with _named_errors(path):
+    with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path, data)  # such files have mode 0600
+        partial = write_beside(path, data)  # such files have mode 0600
         try:
             os.link(partial, path)
         except FileExistsError:
@@ -240,63 +235,6 @@ def _create(path: Path, data: bytes) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(partial)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, and let it survive a loss of power."""
-    with _named_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path, data)
-        try:
-            os.replace(partial, path)
-        except OSError:
-            os.unlink(partial)
-            raise
-        _sync(path.parent)
-
-
-def _partial(path: Path, data: bytes) -> str:
-    """The data in a file of another name beside ``path``, on the disk."""
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.stem[:16]}.", suffix=".partial", dir=path.parent
-    )
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    return name
-
-
-def _sync(folder: Path) -> None:
-    # not every system can open a folder or sync one; the rename is in order all the same
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = (
-            "free some space and run again: everything graded so far is kept"
-            if full
-            else "see that this folder can be written to, and run again"
-        )
-        said = f"{path} could not be written: {error.strerror or error}; {mend}"
-        raise StoreError(said) from None
 
 
 def _file_name(name: str, what: str) -> str:

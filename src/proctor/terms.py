@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from proctor import bans, records, seeds
+from proctor import bans, keys, seeds
 from proctor.exercise import Exercise
 from proctor.intake import Submission
 from proctor.limits import Limits
@@ -44,11 +44,11 @@ class Terms:
 
     def seed(self, exercise: Exercise, cells: Iterable[Cell]) -> bytes:
         """The key that a submission's checks mix into their seeds."""
-        return seeds.key(self.secret, exercise.assignment, records.cells_text(cells))
+        return seeds.key(self.secret, exercise.assignment, keys.cells_text(cells))
 
     def key(self, exercise: Exercise, student: str, taken: Submission) -> str:
         """The name of the record that marking this submission gives."""
-        return records.record_key(
+        return keys.record_key(
             assignment=exercise.assignment,
             student=student,
             cells=taken.cells,

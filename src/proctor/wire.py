@@ -8,6 +8,7 @@ unpickled or evaluated; lengths, dtypes and sizes are checked before the bytes a
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -33,7 +34,6 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 MAX_TENSORS = 4096
 AT_ONCE = 65536  # bytes that are looked for in one go
-GLANCE = struct.pack("@ll", 0, 20_000)  # 20 ms as a socket's time-out
 INT64 = 2**63
 _text = json.JSONEncoder(separators=(",", ":")).encode
 _value = json.JSONDecoder().decode
@@ -55,7 +55,7 @@ class Channel:
     """Frames over a stream socket.
 
     Args:
-        sock: connected; calls on it block, where there is ``idle`` for 20 ms at a time.
+        sock: connected; it becomes non-blocking.
         limits: how long a head and a blob may be, in both directions.
         idle: called about every 20 ms while the other side is waited for; it raises to give up.
     """
@@ -63,13 +63,13 @@ class Channel:
     def __init__(
         self, sock: socket.socket, limits: Limits, idle: Callable[[], None] | None = None
     ) -> None:
-        sock.setblocking(True)
-        if idle:
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                sock.setsockopt(socket.SOL_SOCKET, option, GLANCE)
+        sock.setblocking(False)
         self.sock = sock
         self.limits = limits
         self.idle = idle
+        # a call that blocks would also wake when the other side has read what was sent
+        self._news, self._room = select.poll(), select.poll()
+        self._news.register(sock, select.POLLIN), self._room.register(sock, select.POLLOUT)
         self._ahead = bytearray()  # what came in with the bytes that were asked for
 
     def send(self, head: dict[str, Any], storages: list[torch.Tensor] = ()) -> None:
@@ -121,7 +121,13 @@ class Channel:
             parts = [b"".join(parts)]
         rest = [memoryview(part) for part in parts if len(part)]
         while rest:
-            sent = self._patiently(self.sock.sendmsg, rest[:64])
+            try:
+                sent = self.sock.sendmsg(rest[:64])
+            except BlockingIOError:
+                self._wait(self._room)
+                continue
+            except OSError as error:
+                raise _gone(error) from None
             while rest and sent >= len(rest[0]):
                 sent -= len(rest.pop(0))
             if sent:
@@ -136,28 +142,34 @@ class Channel:
             data[: len(ahead)] = ahead
             ahead.clear()
             while rest:
-                rest = rest[self._some(self.sock.recv_into, rest) :]
+                rest = rest[self._look(self.sock.recv_into, rest) :]
             return data
         while len(ahead) < size:
-            ahead += self._some(self.sock.recv, AT_ONCE)
+            ahead += self._look(self.sock.recv, AT_ONCE)
         data = ahead[:size]
         del ahead[:size]
         return data
 
-    def _some(self, read: Callable[[Any], Any], into: Any) -> Any:
-        got = self._patiently(read, into)
-        if not got:
-            raise Closed("the other side closed the connection")
-        return got
-
-    def _patiently(self, call: Callable[[Any], Any], what: Any) -> Any:
+    def _look(self, read: Callable[[Any], Any], into: Any) -> Any:
         while True:
+            self._wait(self._news)
             try:
-                return call(what)
-            except BlockingIOError:  # its time was over before the other side did anything
-                self.idle()
+                got = read(into)
+            except BlockingIOError:
+                continue
             except OSError as error:
-                raise Closed(f"the other side is gone ({error.strerror})") from None
+                raise _gone(error) from None
+            if not got:
+                raise Closed("the other side closed the connection")
+            return got
+
+    def _wait(self, event: Any) -> None:
+        while not event.poll(20 if self.idle else None):
+            self.idle()
+
+
+def _gone(error: OSError) -> Closed:
+    return Closed(f"the other side is gone ({error.strerror})")
 
 
 def _blob(storages: list[torch.Tensor]) -> list[Any]:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proctor import store
+from proctor.keys import cells_text, record_key
 from proctor.records import (
     OUTCOMES,
     Cell,
@@ -23,8 +24,6 @@ from proctor.records import (
     Output,
     Record,
     RecordError,
-    cells_text,
-    record_key,
     renew,
 )
 from proctor.store import Records, StoreError, compare, course_secret
