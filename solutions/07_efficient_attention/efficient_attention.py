@@ -2082,8 +2082,8 @@ if "tiled_backward" in dir():
 # %% [markdown]
 # ## What it is worth
 #
-# This cell has no points. It counts what your functions save, for 2000 tokens: the numbers that
-# each writes on its way.
+# This cell has no points. It measures what your functions save, for 2000 tokens: memory that a call
+# holds at once beyond its inputs, and its operations.
 
 # %%
 from lookback import measure
