@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import gc
+import importlib
 import os
+import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,31 @@ def check(url: str, course: str) -> None:
             with engine.connect() as connection:
                 tables = set(sqlalchemy.inspect(connection).get_table_names())
                 if tables:
+                    load()
                     _check_version(connection, tables, url)
                     _check_course(connection, course, url)
             if path is not None:
                 _check_writable(engine, path)
         finally:
             engine.dispose()
+
+
+def load() -> None:
+    """Load what writing needs, which takes a second: in a thread, while workers mark."""
+    if "nbgrader.api" in sys.modules:
+        return
+    # jsonschema would compile a grammar of web addresses, for almost another second
+    missing = "rfc3987_syntax" not in sys.modules
+    if missing:
+        sys.modules["rfc3987_syntax"] = None
+    try:
+        with contextlib.suppress(Exception):  # it is loaded again, and said, where it is needed
+            importlib.import_module("nbgrader.api")
+            importlib.import_module("alembic.config")
+    finally:
+        if missing:
+            del sys.modules["rfc3987_syntax"]
+    gc.freeze()  # nothing of it is ever garbage, nor worth a look when this process ends
 
 
 def create(url: str) -> None:
@@ -70,17 +90,18 @@ def create(url: str) -> None:
 
 def _scripts() -> Any:
     """nbgrader's own steps from one version of its tables to the next."""
+    import nbgrader
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    # found, not imported: nbgrader takes a second to load
-    (folder,) = importlib.util.find_spec("nbgrader").submodule_search_locations
     config = Config()
-    config.set_main_option("script_location", str(Path(folder) / "alembic"))
+    config.set_main_option("script_location", str(Path(nbgrader.__file__).parent / "alembic"))
     return ScriptDirectory.from_config(config)
 
 
 def _check_version(connection: Any, tables: set[str], url: str) -> None:
+    import nbgrader
+
     shown = _shown(url)
     if not {"assignment", "grade", "alembic_version"} <= tables:
         raise GradebookError(
@@ -99,7 +120,7 @@ def _check_version(connection: Any, tables: set[str], url: str) -> None:
     )
     raise GradebookError(
         f"{shown} was written by {'an older' if older else 'another'} version of nbgrader "
-        f"(its revision is {found}, that of nbgrader {version('nbgrader')} is {head}): {mend}"
+        f"(its revision is {found}, that of nbgrader {nbgrader.__version__} is {head}): {mend}"
     )
 
 

@@ -7,17 +7,13 @@ the records are kept all the same, and are written when it can.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import importlib
 import json
-import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proctor.database import GradebookError, check, create, named_errors
+from proctor.database import GradebookError, check, create, load, named_errors
 from proctor.exercise import Exercise, Part, checksum
 from proctor.records import Record
 
@@ -97,24 +93,6 @@ def write(
                     writer.record(record, (timestamps or {}).get(record.student, ""))
             gradebook.db.flush()
             return Written(len(records), writer.changed, tuple(writer.notes))
-
-
-def load() -> None:
-    """Load what :func:`write` needs, which takes a second: in a thread, while workers mark."""
-    if "nbgrader.api" in sys.modules:
-        return
-    # jsonschema would compile a grammar of web addresses, for almost another second
-    missing = "rfc3987_syntax" not in sys.modules
-    if missing:
-        sys.modules["rfc3987_syntax"] = None
-    try:
-        with contextlib.suppress(Exception):  # it is loaded again, and said, where it is needed
-            importlib.import_module("nbgrader.api")
-            importlib.import_module("alembic.config")
-    finally:
-        if missing:
-            del sys.modules["rfc3987_syntax"]
-    gc.freeze()  # nothing of it is ever garbage, nor worth a look when this process ends
 
 
 def student_id(name: str) -> str:

@@ -98,6 +98,15 @@ def test_the_scores_are_what_nbgrader_itself_reads(book):
     assert rows(book, "SELECT id FROM course") == [(COURSE,)]
 
 
+@pytest.mark.parametrize("what", ["database.load()", "database.check(sys.argv[1], sys.argv[2])"])
+def test_a_grammar_of_web_addresses_is_not_loaded(book, what):
+    code = f"import sys; from proctor import database; {what}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code, book, COURSE], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "nbgrader.api" in run.stdout.split()
+    assert "rfc3987_syntax" not in run.stdout.split()
+
+
 def test_nbgrader_exports_them(book, tmp_path):
     out = tmp_path / "grades.csv"
     call = ["export", "--to", str(out), "--db", book, f"--CourseDirectory.course_id={COURSE}"]
