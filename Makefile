@@ -40,8 +40,11 @@ lab: $(READY)  ## JupyterLab in exercises/
 bench: $(READY)  ## ours against peers, side by side in one run
 	@$(BIN)/python benchmarks/run.py
 
-stress: $(READY)  ## tests that take longer than minutes
+stress: $(READY)  ## tests that take longer than minutes, line coverage, mutation testing
 	@$(BIN)/python -m pytest -m stress
+	@CUDA_VISIBLE_DEVICES= $(BIN)/python -m pytest tests/lookback \
+		--cov=src/lookback --cov-report=term-missing:skip-covered --cov-fail-under=95
+	@$(BIN)/python tools/mutation.py
 
 lint: $(READY)  ## ruff and codespell
 	@$(BIN)/ruff check .
