@@ -94,7 +94,9 @@ def test_a_submission_that_stops_every_worker_gets_a_record_and_ends_no_batch(mi
 
     work = {"eve": mini.submission(), "ann": mini.submission()}
     with Frail("limits", jobs=1) as engine:
+        zygote = engine._zygote
         found = {r.student: r for r in engine.grade(mini.exercise, work, mini.terms("limits"))}
+        assert engine._zygote is zygote, "another worker needs no torch loaded again"
     assert found["ann"].earned == 10
     assert found["eve"].earned == 0
     assert "stopped 3 times" in found["eve"].reason
