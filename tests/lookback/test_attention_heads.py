@@ -355,6 +355,27 @@ def test_projected_keys_and_values_stand_for_their_source(source_width, qk_norm)
     torch.testing.assert_close(layer(x, mask=mask, kv=kv), layer(x, source, mask))
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("source_width", [None, 6])
+def test_keys_and_values_of_a_source_are_its_projections_head_by_head(source_width, qk_norm):
+    layer = MultiHeadAttention(8, 2, source_width=source_width, qk_norm=qk_norm)
+    nn.init.normal_(layer.in_proj_bias)
+    if source_width is None:
+        _, W_k, W_v = layer.in_proj_weight.chunk(3)
+    else:
+        W_k, W_v = layer.k_proj_weight, layer.v_proj_weight
+    _, b_k, b_v = layer.in_proj_bias.chunk(3)
+    source = torch.randn(2, 5, source_width or 8)
+    wanted = [
+        (source @ W.mT + b).unflatten(-1, (2, 4)).transpose(1, 2)
+        for W, b in ((W_k, b_k), (W_v, b_v))
+    ]
+    if qk_norm:
+        wanted[0] = F.rms_norm(wanted[0], (4,), eps=1e-6)
+    for found, expected in zip(layer.project_source(source), wanted, strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 X = torch.zeros(1, 3, 8)
 
 
