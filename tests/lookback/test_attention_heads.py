@@ -326,6 +326,29 @@ def test_attention_in_pieces_through_a_cache_equals_attention_at_once(device, ke
     assert cache.nbytes == 2 * 2 * kv_heads * 7 * 2 * 8  # keys and values are kept once a group
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_piece_sees_all_of_itself_in_a_cache_unless_it_is_causal(causal):
+    layer = MultiHeadAttention(8, 2)
+    x, cache = torch.randn(2, 5, 8), Cache(5)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, causal=causal, cache=cache), layer(x, causal=causal))
+
+
+def test_the_rotary_hook_is_told_the_first_position_of_each_piece():
+    told = []
+
+    def turn(x, offset):
+        told.append(offset)
+        return x
+
+    layer, cache = MultiHeadAttention(8, 2, rotary=turn), Cache(5)
+    with torch.no_grad():
+        layer(torch.randn(2, 5, 8))
+        for length in (3, 2):
+            layer(torch.randn(2, length, 8), causal=True, cache=cache)
+    assert told == [0, 0, 0, 0, 3, 3]  # queries, then keys
+
+
 def test_a_sliding_cache_gives_attention_behind_a_window_mask():
     layer = MultiHeadAttention(8, 2, rotary=Rotary(4))
     x = torch.randn(2, 9, 8)
