@@ -295,7 +295,7 @@ X = torch.randn(2, 3, 4)
         (lambda: alignment("dot", 4, 4)(X[0], X), r"query needs 3 axes \(B, T, D\), got \(3, 4\)"),
         (lambda: alignment("dot", 4, 4)(X, X[..., :2]), "memory has width 4, got 2$"),
         (lambda: alignment("dot", 4, 4)(X, X[:1]), "2 queries' rows but 1 memories"),
-        (lambda: alignment("dot", 4, 4)(X, X[:, :0]), "the memory is empty"),
+        (lambda: alignment("dot", 4, 4)(X, X[:, :0]), "^the memory is empty: it has 0 entries$"),
         (lambda: alignment("dot", 4, 4)(X.long(), X), "query must be floating point"),
         (lambda: alignment("dot", 4, 4)(X, X.double()), "float32 but the memory torch.float64"),
         (lambda: alignment("dot", 4, 4)(X, X, torch.ones(3, 3)), "a mask must be boolean"),
