@@ -38,6 +38,10 @@ def rows(device: torch.device, gpu: bool, small: bool, seconds: float, console: 
     if gpu:
         from suite import gpu as suite
     found: list[dict] = []
+    # first, on a heap that nothing has used: what is freed by others decides how memory is had
+    for row in [suite.memory(device, small)] if gpu else _growth(small):
+        found.append(row)
+        console.print(f"{row['name']}: exponent {row['exponent']:.2f}", style="dim")
     for compared in _comparisons(suite, gpu, device, small):
         row = comparison.row(compared, device, seconds)
         if row.get("tflops") and compared.bar == "decoder":
@@ -45,9 +49,6 @@ def rows(device: torch.device, gpu: bool, small: bool, seconds: float, console: 
             found[-1]["share"] = row["tflops"] * 1e12 / suite.PEAK
         found.append(row)
         console.print(_line(row), style="dim")
-    for row in [suite.memory(device, small)] if gpu else _growth(small):
-        found.append(row)
-        console.print(f"{row['name']}: exponent {row['exponent']:.2f}", style="dim")
     bars = (bar.row(found) for bar in suite.BARS)
     return found + [row for row in bars if row is not None]
 
