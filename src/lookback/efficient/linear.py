@@ -99,7 +99,7 @@ def attention(
             log_decay = F.pad(log_decay, (0, v.shape[-2] - S))
         run = {"parallel": _parallel, "recurrent": _recurrent, "chunked": _chunked}[form]
         out = run(phi_q, phi_k, v, log_decay, chunk)
-        out = F.pad(out[..., max(offset, 0) :, :], (0, 0, max(-offset, 0), 0))[..., :T, :]
+        out = _padded(out[..., max(offset, 0) :, :], max(-offset, 0), 0)[..., :T, :]
     elif form == "parallel":
         out = (phi_q @ phi_k.mT) @ v
     else:
@@ -164,9 +164,13 @@ def align(phi_q: Tensor, phi_k: Tensor, v: Tensor, offset: int) -> tuple[Tensor,
     length = max(S, T + offset, 0)
     phi_q = phi_q[..., max(-offset, 0) :, :]
     before = min(max(offset, 0), length)
-    phi_q = F.pad(phi_q, (0, 0, before, length - before - phi_q.shape[-2]))
-    phi_k, v = (F.pad(x, (0, 0, 0, length - S)) for x in (phi_k, v))
-    return phi_q, phi_k, v
+    phi_q = _padded(phi_q, before, length - before - phi_q.shape[-2])
+    return phi_q, _padded(phi_k, 0, length - S), _padded(v, 0, length - S)
+
+
+def _padded(x: Tensor, before: int, after: int) -> Tensor:
+    """Rows of zeros before and after; no copy where there are none to add."""
+    return F.pad(x, (0, 0, before, after)) if before or after else x
 
 
 def _parallel(phi_q, phi_k, v, log_decay, chunk):
@@ -189,7 +193,7 @@ def _recurrent(phi_q, phi_k, v, log_decay, chunk):
 def _chunked(phi_q, phi_k, v, log_decay, chunk):
     T = v.shape[-2]
     tail = -T % chunk
-    parts = [F.pad(x, (0, 0, 0, tail)).unflatten(-2, (-1, chunk)) for x in (phi_q, phi_k, v)]
+    parts = [_padded(x, 0, tail).unflatten(-2, (-1, chunk)) for x in (phi_q, phi_k, v)]
     spans = [x.split(SPAN, -3) for x in parts]  # *batch n c …
     if log_decay is None:
         spans.append([None] * len(spans[0]))

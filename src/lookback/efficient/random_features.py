@@ -74,11 +74,15 @@ def attention(
     log_q = q @ omega.to(q).mT
     if mask is not None:
         log_k = log_k.masked_fill(~linear.key_mask(mask, k), float("-inf"))
-    # for the same reason, and since one on all keys does so too, the largest features become 1
-    log_q = log_q - _finite(log_q.detach().amax(-1, keepdim=True)) if q.numel() else log_q
-    log_k = log_k - _finite(log_k.detach().amax((-2, -1), keepdim=True)) if k.numel() else log_k
+    # for the same reason, and since one on all keys does so too, the largest features become 1;
+    # in place, since nothing else here is as large
+    if q.numel():
+        log_q.sub_(_finite(log_q.detach().amax(-1, keepdim=True)))
+    if k.numel():
+        log_k.sub_(_finite(log_k.detach().amax((-2, -1), keepdim=True)))
     options = {"causal": causal, "offset": offset, "form": form, "chunk": chunk}
-    return linear.attention(log_q.exp(), log_k.exp(), v, features="identity", **options).to(dtype)
+    phi_q, phi_k = log_q.exp_(), log_k.exp_()
+    return linear.attention(phi_q, phi_k, v, features="identity", **options).to(dtype)
 
 
 def draw(
@@ -156,7 +160,7 @@ def _log_features(x: Tensor, omega: Tensor) -> Tensor:
             f"draws of shape {tuple(omega.shape)} do not fit width {x.shape[-1]}: need (m, width)"
         )
     omega = omega.to(x.device, x.dtype)
-    return x @ omega.mT - x.square().sum(-1, keepdim=True) / 2  # *batch T m
+    return (x @ omega.mT).sub_(x.square().sum(-1, keepdim=True) / 2)  # *batch T m
 
 
 def _finite(peak: Tensor) -> Tensor:
