@@ -54,6 +54,22 @@ def test_every_right_answer_keeps_every_point(matrix):
     assert not refused, json.dumps(refused, indent=1)
 
 
+@pytest.mark.stress
+def test_chance_costs_a_right_answer_nothing(assignment):
+    # each note in a cell draws all numbers of all checks anew
+    released = release.released_path(ROOT, assignment).read_text("utf-8")
+    reference = kill_matrix.reference_answers(ROOT, assignment)
+    notebooks = {
+        str(i): kill_matrix.submission(
+            released, {task: f"{source}\n# {i}" for task, source in reference.items()}
+        )
+        for i in range(300)
+    }
+    marks = kill_matrix.mark(ROOT, assignment, notebooks)
+    lost = {i: {c: x.message for c, x in m.lost().items()} for i, m in marks.items() if m.lost()}
+    assert not lost, json.dumps(lost, indent=1, ensure_ascii=False)
+
+
 def test_plain_nbgrader_gives_honest_work_the_same_points(assignment):
     honest = honest_work(assignment)
     ours = kill_matrix.mark(ROOT, assignment, honest)
