@@ -110,7 +110,8 @@ class Packer:
             first = self.tensors[group[0]].detach()
             if len(group) == 1 and first.is_contiguous():
                 start = first.storage_offset()
-                storages.append(first.view(-1))
+                # not a view: an axis of length 1 may have any stride
+                storages.append(first.as_strided((first.numel(),), (1,)))
             else:
                 extents = [_extent(self.tensors[i]) for i in group]
                 start, end = min(a for a, _ in extents), max(b for _, b in extents)

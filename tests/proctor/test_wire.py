@@ -87,6 +87,8 @@ def test_a_tensor_arrives_with_its_dtype_shape_and_numbers(dtype, shape):
         lambda x: x[1:, 2:],
         lambda x: x[:1].expand(5, 6),
         lambda x: x.as_strided((3, 3), (1, 2), 4),
+        lambda x: x[1, 2:3].as_strided((1,), (2,)),
+        lambda x: x[:1, :1].mT,
     ],
 )
 def test_a_view_arrives_with_its_strides(view):
