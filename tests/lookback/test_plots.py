@@ -183,3 +183,17 @@ def test_only_plots_imports_matplotlib():
 def test_figures_name_what_does_not_fit(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "named"),
+    [(2, 6, ["3", "5"]), (2, 60, ["5", "10", "20"]), (1, 1e4, ["$\\mathdefault{10^{2}}$"])],
+)
+def test_a_short_logarithmic_axis_has_plain_numbers(least, most, named):
+    on_lines = plots.lines(range(20), {"a": [least, most] * 10}, xlabel="x", ylabel="y", log_y=True)
+    on_bars = plots.bars({"a": least, "b": most}, ylabel="y", log_y=True)
+    for figure in (on_lines, on_bars):
+        figure.draw_without_rendering()
+        ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+        assert set(named) <= set(ticks), ticks
+        assert ("6 \\times 10" in "".join(ticks)) is False

@@ -19,6 +19,7 @@ from lookback.plots.figure import (
     array,
     canvas,
     label_axes,
+    logarithmic,
     styled,
 )
 
@@ -67,12 +68,12 @@ def lines(
             axes.fill_between(x, low, high, color=COLOURS[i], alpha=0.18, lw=0)
     _reference_lines(axes, references)
     if log_x:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
         if len(x) <= MOST_TICKS:
             axes.set_xticks(x, [f"{at:g}" for at in x])
             axes.minorticks_off()
     if log_y:
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     axes.grid(color=FAINT, alpha=0.25, lw=0.6)
     label_axes(axes, xlabel, ylabel, title)
     _legend(figure, axes)
@@ -123,9 +124,9 @@ def bars(
             style = {"facecolor": COLOURS[i], "edgecolor": INK, "alpha": 0.75, "label": name}
             axes.bar([0], [np.nan], hatch=HATCHES[i], **style)
     axes.set_xticks(range(len(groups)), list(groups))
-    if log_y:
-        axes.set_yscale("log")
     axes.margins(y=0.14)
+    if log_y:
+        logarithmic(axes, "y")
     _reference_lines(axes, references)
     label_axes(axes, xlabel, ylabel, title)
     _legend(figure, axes, least=1)

@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 Numbers = Tensor | np.ndarray | Sequence
@@ -98,3 +99,17 @@ def label_axes(axes: Axes, xlabel: str, ylabel: str, title: str) -> None:
     axes.set_ylabel(ylabel)
     if title:
         axes.set_title(title)
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """Make the axis ``"x"`` or ``"y"`` logarithmic, when all is drawn.
+
+    Powers of ten are too rare on less than two decades; there 1, 2, 5, 10, 20 are named instead.
+    """
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    low, high = axis.get_view_interval()
+    if high / low < 100:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low > 10 else range(1, 10)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())

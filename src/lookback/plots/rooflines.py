@@ -14,6 +14,7 @@ from lookback.plots.figure import (
     Figure,
     canvas,
     label_axes,
+    logarithmic,
     styled,
 )
 
@@ -56,8 +57,8 @@ def roofline(
     for i, (name, (intensity, rate)) in enumerate(points.items()):
         style = {"color": COLOURS[i], "marker": MARKERS[i], "markersize": 8, "linestyle": "none"}
         axes.plot([float(intensity)], [float(rate)], label=name, **style)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
     axes.grid(color=FAINT, alpha=0.25, lw=0.6)
     label_axes(axes, xlabel, ylabel, title)
     figure.legend(loc="outside upper center", ncols=2, borderpad=0.1)
