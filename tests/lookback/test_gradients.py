@@ -152,6 +152,30 @@ def test_a_rate_neither_underflows_nor_hides_nan_and_a_zero_product_has_rate_zer
     assert lyapunov_rate(torch.full((3, 2, 2), float("nan"))).isnan()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_matrix_that_is_not_finite_has_no_radius_and_leaves_its_neighbours_theirs(dtype, bad):
+    W = torch.eye(16, dtype=dtype) * torch.tensor([2.0, 1.0, 4.0], dtype=dtype)[:, None, None]
+    W[1] = bad  # given to LAPACK, this would end the process
+    radius = spectral_radius(W)
+    assert radius.dtype == dtype
+    assert radius[[0, 2]].tolist() == [2.0, 4.0]
+    assert radius[1].isnan()
+
+
+@pytest.mark.parametrize("norm", ["spectral", "frobenius"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norms_by_distance_follow_a_product_until_it_overflows_and_beyond(norm, dtype):
+    W = torch.tensor([1.0, 0.5, float("nan")], dtype=dtype)[:, None, None].expand(3, 2, 2)
+    reach = gradient_norm_by_distance(W.expand(150, 3, 2, 2), norm=norm)
+    assert reach.dtype == dtype
+    doubled = 2.0 ** torch.arange(1, 60, dtype=dtype)
+    torch.testing.assert_close(reach[1:60, 0], doubled, **tolerance(dtype))
+    assert (reach[140:, 0] == float("inf")).all()
+    torch.testing.assert_close(reach[1:, 1], torch.ones(150, dtype=dtype))
+    assert reach[1:, 2].isnan().all()
+
+
 def test_the_spectral_radius_is_the_largest_eigenvalue_not_the_largest_singular_value():
     W = torch.tensor([[[0.5, 100.0], [0.0, -2.0]], [[0.0, -3.0], [3.0, 0.0]]])
     torch.testing.assert_close(spectral_radius(W), torch.tensor([2.0, 3.0]))
@@ -271,6 +295,14 @@ square, tall = torch.randn(3, 3), torch.randn(3, 2)
         (lambda: rnn_jacobian(square, tall), r"W_hh must be \(3, 3\) .* got \(3, 2\)"),
         (lambda: rnn_jacobian(square.sum(), tall), r"W_hh must be \(0, 0\)"),
         (lambda: step_jacobian(torch.sin, square.long()), "state must be floating point"),
+        (
+            lambda: lstm_jacobian(square[0], (square[0], tall[:, 0][:2]), *weights(4, 3, 3)),
+            r"h and c must be one state each, \(D,\), got \(3,\) and \(2,\)",
+        ),
+        (
+            lambda: lstm_jacobian(square[0], (square, square), *weights(4, 3, 3)),
+            r"got \(3, 3\) and \(3, 3\)",
+        ),
         (lambda: jacobian_products(square), r"must be \(T, …, D, D\), got \(3, 3\)"),
         (lambda: jacobian_products(tall[None]), r"got \(1, 3, 2\)"),
         (lambda: jacobian_products(square[None][:0]), "needs a Jacobian or more"),
@@ -284,9 +316,15 @@ square, tall = torch.randn(3, 3), torch.randn(3, 2)
         (lambda: orthogonal(0), "needs rows and columns, got 0 × 0"),
         (lambda: identity(0), "a width of at least 1, got 0"),
         (lambda: clip_by_global_norm([square], 0.0), "max_norm must be above 0, got 0.0"),
+        (
+            lambda: clip_by_global_norm([square, square.long()], 1.0),
+            "gradients must be floating point, got torch.int64",
+        ),
         (lambda: clip_by_global_norm([None, None], 1.0), "none of 2 parameters has a gradient"),
         (lambda: influence(torch.sin, square[None], 3, 0), "input 3 is out of range: there are 3"),
         (lambda: influence(torch.sin, square[None], 0, 3), "output 3 is out of range"),
+        (lambda: influence(torch.sin, square[0], 0, 0), r"got torch.float32 \(3,\)"),
+        (lambda: influence(torch.sin, square[0, 0], 0, 0), r"got torch.float32 \(\)"),
         (
             lambda: influence_by_position(torch.sin, square),
             r"got torch.float32 \(3, 3\)",
@@ -295,6 +333,14 @@ square, tall = torch.randn(3, 3), torch.randn(3, 2)
         (
             lambda: weight_gradients_by_step(torch.add, square[:0], square, square, torch.sum),
             "an empty sequence has no gradient",
+        ),
+        (
+            lambda: weight_gradients_by_step(torch.add, square.sum(), square, square, torch.sum),
+            r"an empty sequence has no gradient: got shape \(\)",
+        ),
+        (
+            lambda: weight_gradients_by_step(torch.add, square, square, square.long(), torch.sum),
+            "W must be floating point, got torch.int64",
         ),
     ],
 )

@@ -19,9 +19,10 @@ def influence(
 
     Args, Raises: as :func:`influence_by_position`, and ``i`` is a position of the input.
     """
+    reach = influence_by_position(f, x, j)
     if not -x.shape[1] <= i < x.shape[1]:
         raise ValueError(f"input {i} is out of range: there are {x.shape[1]}")
-    return influence_by_position(f, x, j)[:, i]
+    return reach[:, i]
 
 
 def influence_by_position(
@@ -86,10 +87,12 @@ def weight_gradients_by_step(
         One gradient a step, ``(T, *W.shape)``.
 
     Raises:
-        ValueError: if there is no step.
+        ValueError: if there is no step, or ``W`` is not floating point.
     """
-    if not len(x):
+    if not x.ndim or not len(x):
         raise ValueError(f"an empty sequence has no gradient: got shape {tuple(x.shape)}")
+    if not W.is_floating_point():
+        raise ValueError(f"W must be floating point, got {W.dtype}")
     with torch.enable_grad():
         copies = [W.detach().clone().requires_grad_() for _ in x]
         states: list[Tensor] = []

@@ -103,6 +103,10 @@ def lstm_jacobian(
     Raises:
         ValueError: if a shape does not fit.
     """
+    h, c = state
+    if h.ndim != 1 or c.shape != h.shape:
+        shapes = f"{tuple(h.shape)} and {tuple(c.shape)}"
+        raise ValueError(f"h and c must be one state each, (D,), got {shapes}")
 
     def step(state: Tensor) -> Tensor:
         return torch.cat(lstm_step(x_t, tuple(state.chunk(2)), *weights))
@@ -145,15 +149,23 @@ def gradient_norm_by_distance(
         norm: ``"spectral"`` (largest stretch of any direction; 1 at distance 0) or
             ``"frobenius"`` (√D at distance 0).
 
+    Returns:
+        One norm a distance; infinite or NaN where the product has left the range of its dtype.
+
     Raises:
         ValueError: if these are no square matrices, there are none, or the norm is unknown.
     """
     if norm not in NORMS:
         raise ValueError(f"unknown norm {norm!r}; choose one of {', '.join(NORMS)}")
     products = jacobian_products(jacobians)
-    if norm == "spectral":
-        return torch.linalg.matrix_norm(products, 2)
-    return torch.linalg.matrix_norm(products)  # Frobenius by default
+    if norm == "frobenius":
+        return torch.linalg.matrix_norm(products)
+    # singular values are there for finite matrices alone, and not in half precision
+    finite = products.isfinite().all(-1).all(-1)
+    wide = products.where(finite[..., None, None], 0.0)
+    wide = wide.to(torch.promote_types(products.dtype, torch.float32))
+    norms = torch.linalg.matrix_norm(wide, 2).to(products.dtype)
+    return norms.where(finite, products.abs().amax((-2, -1)))
 
 
 def lyapunov_rate(

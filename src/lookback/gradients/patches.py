@@ -12,7 +12,7 @@ from torch import Tensor
 def spectral_radius(W: Float[Tensor, "*batch D D"]) -> Float[Tensor, "*batch"]:
     """Largest absolute eigenvalue: the rate at which powers of ``W`` grow in the long run.
 
-    At most the largest singular value, which bounds a single step.
+    At most the largest singular value, which bounds a single step. NaN where ``W`` is not finite.
 
     Raises:
         ValueError: if ``W`` is not square or not floating point.
@@ -21,7 +21,11 @@ def spectral_radius(W: Float[Tensor, "*batch D D"]) -> Float[Tensor, "*batch"]:
         raise ValueError(f"only a square matrix has a spectral radius, got {tuple(W.shape)}")
     if not W.is_floating_point():
         raise ValueError(f"W must be floating point, got {W.dtype}")
-    return torch.linalg.eigvals(W).abs().amax(-1)
+    finite = W.isfinite().all(-1).all(-1)
+    # an eigenvalue routine may end the process over a NaN
+    wide = W.where(finite[..., None, None], 0.0).to(torch.promote_types(W.dtype, torch.float32))
+    radius = torch.linalg.eigvals(wide).abs().amax(-1)
+    return radius.masked_fill(~finite, float("nan")).to(W.dtype)
 
 
 def with_spectral_radius(
@@ -108,10 +112,14 @@ def clip_by_global_norm(
         The clipped gradients, and the length before.
 
     Raises:
-        ValueError: if ``max_norm`` is not positive, or there is no gradient.
+        ValueError: if ``max_norm`` is not positive, there is no gradient, or one is not floating
+            point.
     """
     if not max_norm > 0:
         raise ValueError(f"max_norm must be above 0, got {max_norm}")
+    for g in gradients:
+        if g is not None and not g.is_floating_point():
+            raise ValueError(f"gradients must be floating point, got {g.dtype}")
     norms = [torch.linalg.vector_norm(g) for g in gradients if g is not None]
     if not norms:
         raise ValueError(f"none of {len(gradients)} parameters has a gradient")
