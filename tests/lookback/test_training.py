@@ -8,6 +8,7 @@ import os
 import resource
 import statistics
 import sys
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from lookback.training import (
     train,
     write_checkpoint,
 )
+from lookback.transformer import Config, DecoderOnly
 
 PADDING = -100
 
@@ -249,15 +251,96 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     ("content", "message"),
     [
         ({"x": 1}, "holds no model, only x"),
-        ({"model": {"weight": torch.ones(3)}}, "another model: 0.weight = .* was unknown to it"),
+        ({"model": {"weight": torch.ones(3)}}, "another model: model.0.weight = .* was unknown"),
+        ({"model": {"0.weight": 3}}, "another model: model.0.weight was int, here it is"),
+        ({"model": 3}, "its model is no dictionary but int"),
+        ({"model": {}, "identity": [1]}, "its identity is no dictionary but list"),
     ],
 )
 def test_a_file_without_the_models_weights_is_refused(tmp_path, content, message):
     write_checkpoint(tmp_path / "run.pt", content)
     with pytest.raises(ValueError, match=message):
         load_weights(network(), tmp_path / "run.pt")
-    with pytest.raises(ValueError, match="no checkpoint of a run: history, identity"):
+    with pytest.raises(ValueError, match="no checkpoint of a run: history"):
         run(network(), checkpoint=tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize("name", ["identity", "model"])
+def test_a_checkpoint_of_which_a_part_is_no_dictionary_is_refused(tmp_path, name):
+    path = tmp_path / "run.pt"
+    run(network(), steps=1, checkpoint=path)
+    write_checkpoint(path, read_checkpoint(path) | {name: 3})
+    with pytest.raises(ValueError, match=f"its {name} is no dictionary but int"):
+        run(network(), steps=2, checkpoint=path)
+
+
+CONFIG = Config(vocabulary=7, D=16, H=4, layers=1)
+
+
+def transformer(seed=0, **choices):
+    torch.manual_seed(seed)
+    return DecoderOnly(replace(CONFIG, **choices))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"H": 2}, {"positions": "rotary"}, {"activation": "relu"}, {"pre_norm": False}, {"eps": 1e-3}],
+)
+def test_weights_of_another_architecture_are_refused_though_all_shapes_agree(tmp_path, choices):
+    path = tmp_path / "run.pt"
+    run(transformer(), steps=1, checkpoint=path)
+    other = transformer(1, **choices)
+    before = weights(other)
+    ((name, value),) = choices.items()
+    message = f"architecture.{name} was {getattr(CONFIG, name)}, here it is {value}"
+    with pytest.raises(ValueError, match=f"written for another model: {message}"):
+        load_weights(other, path)
+    with pytest.raises(ValueError, match=f"belongs to another run: {message}"):
+        run(other, steps=2, checkpoint=path)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(other), strict=True))
+
+
+def test_weights_are_loaded_into_another_kernel_and_a_run_goes_on_with_another_dropout(tmp_path):
+    path, model = tmp_path / "run.pt", transformer()
+    run(model, steps=1, checkpoint=path)
+    other = transformer(1, kernel="reference", dropout=0.5)
+    load_weights(other, path)
+    assert_equal_weights(other, model)
+    assert len(run(other, steps=2, checkpoint=path).loss) == 2
+
+
+@pytest.mark.parametrize("known", [["D"], []])
+def test_a_choice_that_an_older_checkpoint_does_not_name_is_not_held_against_it(tmp_path, known):
+    path, model = tmp_path / "run.pt", transformer()
+    run(model, steps=1, checkpoint=path)
+    content = read_checkpoint(path)
+    written = content["identity"].pop("architecture")
+    if known:
+        content["identity"]["architecture"] = {name: written[name] for name in known}
+    write_checkpoint(path, content)
+    other = transformer(1)
+    load_weights(other, path)
+    assert_equal_weights(other, model)
+    assert len(run(other, steps=2, checkpoint=path).loss) == 2
+
+
+def test_a_config_is_compared_as_far_as_it_is_plain_data(tmp_path):
+    @dataclass
+    class Choices:
+        heads: int
+        sides: tuple[int, int] = (1, 2)
+        dtype: torch.dtype = torch.float32
+
+    def chosen(heads):
+        model = network()
+        model.config = Choices(heads)
+        return model
+
+    options = {"steps": 1, "checkpoint": tmp_path / "run.pt"}
+    run(chosen(4), **options)
+    run(chosen(4), **options)
+    with pytest.raises(ValueError, match=r"run: architecture.heads was 4, here it is 2$"):
+        run(chosen(2), **options)
 
 
 def test_a_file_that_holds_no_dictionary_is_refused(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def write_checkpoint(path: str | os.PathLike, content: Mapping[str, Any]) -> None:
@@ -63,34 +64,83 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
 def load_weights(model: nn.Module, path: str | os.PathLike) -> None:
     """Give a model the weights that a training run saved.
 
+    Weights of another architecture are refused even where all shapes agree, as with another number
+    of heads, as far as the checkpoint says what it was written for. To load them on purpose, say
+    into a model of other positions: ``model.load_state_dict(read_checkpoint(path)["model"])``.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is damaged, or written for a model of other weights.
+        ValueError: if the file is damaged, or written for a model of other weights or another
+            architecture.
     """
     content = read_checkpoint(path)
     if "model" not in content:
         raise ValueError(f"{path} holds no model, only {', '.join(map(str, content)) or 'nothing'}")
-    saved = content["model"]
-    differences = differing({n: list(x.shape) for n, x in saved.items()}, shapes(model))
+    saved, identity = part(content, "model", path), part(content, "identity", path)
+    written = {"model": shapes(saved), "architecture": identity.get("architecture", {})}
+    here = {"model": shapes(model.state_dict()), "architecture": architecture(model)}
+    differences = differing(written, here)
     if differences:
         raise ValueError(f"{path} was written for another model: {differences}")
     model.load_state_dict(saved)
 
 
-def shapes(model: nn.Module) -> dict[str, list[int]]:
-    """Name → shape of everything in the model's ``state_dict``."""
-    return {name: list(x.shape) for name, x in model.state_dict().items()}
+def part(content: Mapping[str, Any], name: str, path: str | os.PathLike) -> Mapping[str, Any]:
+    """One part of a checkpoint; empty where it has none of this name.
+
+    Raises:
+        ValueError: if the part is no dictionary.
+    """
+    found = content.get(name, {})
+    if not isinstance(found, Mapping):
+        kind = type(found).__name__
+        raise ValueError(f"{path} is no checkpoint: its {name} is no dictionary but {kind}")
+    return found
+
+
+def shapes(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Name → shape of everything in a ``state_dict``."""
+    return {
+        name: list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        for name, x in weights.items()
+    }
+
+
+def architecture(model: nn.Module) -> dict[str, Any]:
+    """What ``model.config`` says of how the weights are used, where it is a dataclass.
+
+    The same weights compute the same with another kernel, and but for training with another
+    dropout, so these two are left out.
+    """
+    config = getattr(model, "config", None)
+    names = [field.name for field in fields(config)] if is_dataclass(config) else []
+    chosen = {name: getattr(config, name, None) for name in names}
+    return plain({n: value for n, value in chosen.items() if n not in ("kernel", "dropout")})
+
+
+def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as far as they are numbers, flags and words."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if isinstance(value, (bool, int, float, str, tuple, type(None)))
+    }
 
 
 def differing(written: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """What differs between two nested dictionaries, in words; empty where nothing does."""
+    """What differs between two nested dictionaries, in words; empty where nothing does.
+
+    A choice of ``architecture`` that was not written is no difference: a checkpoint written before
+    there was such a choice still loads.
+    """
     written, here = _flat(written), _flat(here)
     found = []
     for name in sorted({*written, *here}):
         if name not in here:
             found.append(f"{name} = {written[name]} is unknown to this run")
         elif name not in written:
-            found.append(f"{name} = {here[name]} was unknown to it")
+            if not name.startswith("architecture."):
+                found.append(f"{name} = {here[name]} was unknown to it")
         elif written[name] != here[name]:
             found.append(f"{name} was {written[name]}, here it is {here[name]}")
     shown = found[:5] + ([f"and {len(found) - 5} more"] if len(found) > 5 else [])

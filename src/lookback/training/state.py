@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from lookback.training.checkpoints import differing, read_checkpoint, shapes, write_checkpoint
+from lookback.training.checkpoints import (
+    architecture,
+    differing,
+    part,
+    plain,
+    read_checkpoint,
+    shapes,
+    write_checkpoint,
+)
 
 
 @dataclass(frozen=True)
@@ -36,20 +44,15 @@ class Identity:
             ValueError: if ``config`` holds anything but plain data.
         """
         try:
-            plain = json.loads(json.dumps(dict(config or {})))
+            given = json.loads(json.dumps(dict(config or {})))
         except TypeError as error:
             raise ValueError(f"config must be plain data: {error}") from error
-        # an optimiser's settings, as far as they are numbers and flags
-        defaults = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in optimiser.defaults.items()
-            if isinstance(value, (bool, int, float, str, tuple, type(None)))
-        }
         return Identity(
             {
-                "config": plain,
-                "model": shapes(model),
-                "optimiser": {"kind": type(optimiser).__name__, **defaults},
+                "config": given,
+                "model": shapes(model.state_dict()),
+                "architecture": architecture(model),
+                "optimiser": {"kind": type(optimiser).__name__, **plain(optimiser.defaults)},
                 **settings,
                 "processes": processes,
             }
@@ -86,9 +89,10 @@ class Stream:
 
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position, self._start = epoch, 0, generators()
-        for part in (self.batches, *(_part(self.batches, n) for n in ("batch_sampler", "sampler"))):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+        parts = (getattr(self.batches, name, None) for name in ("batch_sampler", "sampler"))
+        for source in (self.batches, *parts):
+            if hasattr(source, "set_epoch"):
+                source.set_epoch(epoch)
         self._source = iter(self.batches)
 
     def place(self) -> dict[str, Any]:
@@ -179,10 +183,10 @@ def load_state(
     missing = {"identity", "model", "optimiser", "scaler", "processes", "history"} - set(content)
     if missing:
         raise ValueError(f"{path} is no checkpoint of a run: {', '.join(sorted(missing))} missing")
-    differences = differing(content["identity"], identity.facts)
+    differences = differing(part(content, "identity", path), identity.facts)
     if differences:
         raise ValueError(f"the checkpoint {path} belongs to another run: {differences}")
-    model.load_state_dict(content["model"])
+    model.load_state_dict(part(content, "model", path))
     optimiser.load_state_dict(content["optimiser"])
     if scaler.is_enabled():
         scaler.load_state_dict(content["scaler"])
@@ -190,7 +194,3 @@ def load_state(
     stream.go_to(own["place"])
     restore(own["generators"])
     return content["history"]
-
-
-def _part(batches: Iterable, name: str) -> Any:
-    return getattr(batches, name, None)
