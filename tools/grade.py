@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proctor import doctor, release
 from proctor.cli import app
+from proctor.terminal import plain
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,7 +28,13 @@ def grade(root: Path, submitted: Path, jobs: int, *options: str) -> int:
     for assignment in handed_in(submitted, root):
         arguments = ["grade", assignment, "--root", str(root), "--submitted", str(submitted)]
         arguments += ["--jobs", str(jobs), *options]
-        worst = max(worst, app(arguments, standalone_mode=False) or 0)
+        try:
+            status = app(arguments, standalone_mode=False) or 0
+        except Exception as error:  # what one exercise meets costs no other its grades
+            said = plain(f"{assignment}: {type(error).__name__}: {error}")
+            print(f"This exercise was not graded to its end. {said}", file=sys.stderr)
+            status = 1
+        worst = max(worst, status)
     return worst
 
 

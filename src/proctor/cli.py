@@ -66,7 +66,8 @@ def grade(
             if trouble:
                 _say(f"{trouble}. The records are kept: run this again.")
     show_outcome(place, outcome, as_json)
-    raise typer.Exit(1 if trouble or outcome.odd or not outcome.records else 0)
+    bad = trouble or outcome.odd or outcome.unwritten or not outcome.records
+    raise typer.Exit(1 if bad else 0)
 
 
 @app.command()
@@ -94,6 +95,8 @@ def regrade(
             )
             if trouble:
                 _say(f"{trouble}. The records are kept: run this again.")
+    for sentence in outcome.unwritten:
+        _say(f"not written · {sentence}")
     if as_json:
         rows = [{**vars(m), "checks": dict(m.checks)} for m in moves]
         print(json.dumps({"assignment": assignment, "written": write, "moves": rows}))
@@ -145,7 +148,7 @@ def show(student: str, assignment: str, as_json: AsJson = False, root: Root = Pa
     total = f"{record.earned:g} of {record.points:g} points, isolation level {record.isolation}"
     console.print(f"{total}. {plain(record.reason)}".strip())
     for note in (*record.intake, *record.integrity):
-        console.print(f"{note.kind}: {plain(note.text)}", markup=False)
+        console.print(f"{note.kind}: {plain(note.text)}")
 
 
 @app.command(name="doctor")
@@ -199,7 +202,7 @@ def _graded(
             others.pop().start()
 
     with bars:
-        bar = bars.add_task(f"grading {assignment}", total=None)
+        bar = bars.add_task("grading", total=None)
         return running.grade(
             place, assignment, jobs=jobs, isolation=isolation, force=force, told=told
         )
@@ -236,7 +239,7 @@ def _write_gradebook(url: str, outcome: Any) -> str:
 
 
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(plain(sentence), file=sys.stderr)
 
 
 @contextmanager

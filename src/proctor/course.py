@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,7 @@ class Outcome:
         odd: sentences about what was no submission.
         fresh: students whose record was made in this run.
         timestamps: by student, when it was handed in.
+        unwritten: sentences about pages that could not be made; the grades are kept all the same.
         spent: CPU seconds of the workers, by what they went into.
     """
 
@@ -91,6 +93,7 @@ class Outcome:
     odd: list[str] = field(default_factory=list)
     fresh: list[str] = field(default_factory=list)
     timestamps: dict[str, str] = field(default_factory=dict)
+    unwritten: list[str] = field(default_factory=list)
     spent: dict[str, float] = field(default_factory=dict)
 
 
@@ -176,11 +179,24 @@ def publish(course: Course, outcome: Outcome, pages: bool = True) -> None:
     exercise = outcome.exercise
     source = course.source(exercise.assignment)
     for student, record in outcome.records.items():
-        feedback.write(course.root / "feedback", record, exercise)
         handed_in = outcome.timestamps.get(student, "")
-        autograded.write(course.root / "autograded", record, source, handed_in)
+        with _told(outcome, f"the pages of {student}"):
+            feedback.write(course.root / "feedback", record, exercise)
+            autograded.write(course.root / "autograded", record, source, handed_in)
     path = course.report_path(exercise.assignment)
-    report.write(path, outcome.records.values(), exercise, odd=outcome.odd)
+    with _told(outcome, "the class report"):
+        report.write(path, outcome.records.values(), exercise, odd=outcome.odd)
+
+
+@contextmanager
+def _told(outcome: Outcome, what: str) -> Iterator[None]:
+    """Keep what one page meets from the others, and say so; a disk that is full concerns all."""
+    try:
+        yield
+    except store.StoreError:
+        raise
+    except Exception as error:
+        outcome.unwritten.append(f"{what}: {type(error).__name__}: {error}")
 
 
 def _known(

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-console = Console(highlight=False)
+# nothing that is printed here is markup, so that no text of a submission can be
+console = Console(highlight=False, markup=False, emoji=False)
 LIMITS_WARNING = (
     "graded at level limits: student code could read and change whatever this user can; "
     "only for submissions that you trust"
@@ -33,7 +34,8 @@ def show_outcome(place: Any, outcome: Any, as_json: bool) -> None:
         ]
         fresh = len(outcome.fresh)
         data = {"assignment": assignment, "level": outcome.level, "graded_now": fresh}
-        print(json.dumps(data | {"submissions": rows, "odd": outcome.odd}))
+        data |= {"submissions": rows, "odd": outcome.odd, "unwritten": outcome.unwritten}
+        print(json.dumps(data))
         return
     table = Table(
         "student",
@@ -49,7 +51,9 @@ def show_outcome(place: Any, outcome: Any, as_json: bool) -> None:
         table.add_row(plain(record.student), share, points, plain("\n".join(_told(record))))
     console.print(table)
     for sentence in outcome.odd:
-        console.print(f"not graded · {sentence}", markup=False)
+        console.print(f"not graded · {plain(sentence)}")
+    for sentence in outcome.unwritten:
+        console.print(f"not written · {plain(sentence)}")
     if not outcome.records:
         console.print(f"No submission in {place.submitted}: put them at STUDENT/{assignment}/…")
     if outcome.level == "limits":
@@ -76,8 +80,5 @@ def points(value: float | None) -> str:
 
 
 def plain(text: str) -> str:
-    """A text from a submission, with nothing that a terminal or a table takes for a command."""
-    shown = "".join(
-        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )
-    return shown.replace("[", "\\[")
+    """A text from a submission, with nothing that a terminal takes for a command."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from proctor import check, doctor
+from proctor import check, doctor, feedback
 from proctor.cli import app
 
 HERE = Path(__file__).parent
@@ -28,18 +28,12 @@ def run(*words: object):
 @pytest.fixture(scope="module")
 def course(mini, tmp_path_factory) -> Path:
     """A course with the small exercise and three submissions, one of them no notebook."""
-    root = tmp_path_factory.mktemp("course")
-    (root / "solutions" / "00_mini").mkdir(parents=True)
-    shutil.copy(HERE / "exercise" / "mini.py", root / "solutions" / "00_mini")
-    for student, data in {
+    work = {
         "ann": mini.submission(),
         "bob": mini.submission({"draw": WRONG}),
         "eve": b"not a notebook",
-    }.items():
-        folder = root / "submitted" / student / "00_mini"
-        folder.mkdir(parents=True)
-        (folder / "mini.ipynb").write_bytes(data)
-    return root
+    }
+    return hand_in(tmp_path_factory.mktemp("course"), work)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
@@ -77,6 +71,54 @@ def test_grading_keeps_publishes_and_resumes(course):
     earned_now = sum(c["earned"] for c in current["record"]["checks"])
     assert earned_now == earned["bob"], "regrade wrote before it was told to"
     source.write_text(before)
+
+
+MARKUP = (r"\[/x] [bold]a[/bold]", r"[/] \\[link=file:///etc]b", ":smile: \x1b[31mred")
+
+
+def hand_in(root: Path, work: dict[str, bytes]) -> Path:
+    """A course of the small exercise, with these submissions by student."""
+    (root / "solutions" / "00_mini").mkdir(parents=True)
+    shutil.copy(HERE / "exercise" / "mini.py", root / "solutions" / "00_mini")
+    for student, data in work.items():
+        folder = root / "submitted" / student / "00_mini"
+        folder.mkdir(parents=True)
+        (folder / "mini.ipynb").write_bytes(data)
+    return root
+
+
+@pytest.mark.parametrize("said", MARKUP)
+def test_no_text_of_a_student_is_markup_for_the_terminal(mini, tmp_path, said):
+    answer = f"def draw(p, n, generator=None):\n    raise ValueError({said!r})\n"
+    name = said.replace("/", "|").replace("\x1b", "")
+    root = hand_in(tmp_path, {name: mini.submission({"draw": answer}), "ann": mini.submission()})
+    graded = run("grade", "00_mini", "--root", root, "--isolation", "limits", "--no-gradebook")
+    assert graded.exit_code == 0, graded.output
+    assert "10 / 10" in graded.output
+    shown = run("show", name, "00_mini", "--root", root)
+    assert shown.exit_code == 0, shown.output
+    for text in (graded.output, shown.output):
+        printed = "".join(c for c in text if c not in " \n│")
+        assert said.replace("\x1b", "\N{REPLACEMENT CHARACTER}").replace(" ", "") in printed
+        assert "\x1b" not in text
+
+
+def test_a_page_that_cannot_be_made_costs_no_other_student_anything(mini, tmp_path, monkeypatch):
+    root = hand_in(tmp_path, {"ann": mini.submission(), "bob": mini.submission()})
+
+    def broken(folder, record, exercise):
+        if record.student == "ann":
+            raise LookupError("no such page")
+        return write(folder, record, exercise)
+
+    write = feedback.write
+    monkeypatch.setattr(feedback, "write", broken)
+    graded = run("grade", "00_mini", "--root", root, "--isolation", "limits", "--no-gradebook")
+    assert graded.exit_code == 1
+    assert "the pages of ann: LookupError: no such page" in graded.output
+    assert (root / "feedback" / "bob" / "00_mini" / "mini.html").is_file()
+    assert (root / "_build" / "reports" / "00_mini.html").is_file()
+    assert json.loads(run("show", "ann", "00_mini", "--root", root, "--json").stdout)
 
 
 @pytest.mark.parametrize(
