@@ -10,11 +10,12 @@ import statistics
 import sys
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 import training_processes
 from launch import launch
@@ -185,6 +186,68 @@ def test_a_loader_that_is_told_its_epoch_gives_the_same_order_after_resuming(tmp
     found = run(again, Epochs(), steps=15, checkpoint=path)
     assert found.loss == wanted.loss
     assert_equal_weights(again, model)
+
+
+def with_generator(kind):
+    """Loaders that shuffle by a generator of their own; its state is never that of the default."""
+    data, own = TensorDataset(*task()), torch.Generator().manual_seed(11)
+    if kind == "loader":
+        return DataLoader(data, batch_size=4, shuffle=True, generator=own)
+    sampler = RandomSampler(data, generator=own)
+    if kind == "sampler":
+        return DataLoader(data, batch_size=4, sampler=sampler)
+    return DataLoader(data, batch_sampler=BatchSampler(sampler, 4, drop_last=False))
+
+
+class DrawnByNumpy:
+    """Examples chosen by numpy's global generator, with every batch."""
+
+    def __iter__(self):
+        tokens, targets = task()
+        for _ in range(6):
+            chosen = np.random.permutation(23)[:4]  # noqa: NPY002 - the one that users seed
+            yield tokens[chosen], targets[chosen]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: with_generator("loader"),
+        lambda: with_generator("sampler"),
+        lambda: with_generator("batch sampler"),
+        DrawnByNumpy,
+    ],
+    ids=["loader", "sampler", "batch sampler", "numpy"],
+)
+@pytest.mark.parametrize("crash", [7, 11])
+def test_data_drawn_from_other_generators_goes_on_as_well(tmp_path, make, crash):
+    np.random.seed(3)  # noqa: NPY002
+    np.random.standard_normal()  # noqa: NPY002 - it draws two and keeps one
+    wanted = run(network(), make(), steps=14)
+
+    np.random.seed(3)  # noqa: NPY002
+    np.random.standard_normal()  # noqa: NPY002
+    options = {"steps": 14, "checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
+    model = network()
+    failing = interrupted_at(crash, iter(range(99)))
+    with pytest.raises(Interrupted):
+        train(model, failing, make(), adam(model), device="cpu", **options)
+    np.random.seed(99)  # noqa: NPY002
+    assert run(network(seed=1), make(), **options).loss == wanted.loss
+
+
+def test_a_checkpoint_that_knows_no_other_generators_is_gone_on_from(tmp_path):
+    path = tmp_path / "run.pt"
+    wanted = run(network(), with_generator("loader"), steps=3)
+    run(network(), with_generator("loader"), steps=3, checkpoint=path)
+    content = read_checkpoint(path)
+    (own,) = content["processes"]
+    for states in (own["generators"], own["place"]["start"]):
+        del states["numpy"], states["own"]
+    write_checkpoint(path, content)
+    found = run(network(), with_generator("loader"), steps=5, checkpoint=path)
+    assert found.loss[:3] == wanted.loss
+    assert len(found.loss) == 5
 
 
 def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path):

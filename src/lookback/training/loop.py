@@ -94,8 +94,9 @@ def train(
         validate_every: steps between validations.
         patience: validations in a row without a new best value after which the run stops.
         checkpoint: file to save to, and to go on from where it exists. The resumed run gives the
-            losses of an unbroken one: model, optimiser, loss scale, random generators and place in
-            the data are restored.
+            losses of an unbroken one: model, optimiser, loss scale, place in the data and random
+            generators are restored, those of torch, NumPy and Python as well as a ``generator`` of
+            the loader or its samplers.
         checkpoint_every: steps between saves; the last step always saves.
         config: what else must be equal for a checkpoint to fit, of plain data.
         progress: show a bar; where standard error is a terminal when left out.

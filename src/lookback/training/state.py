@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -88,12 +89,26 @@ class Stream:
         return batch
 
     def _begin(self, epoch: int) -> None:
-        self.epoch, self.position, self._start = epoch, 0, generators()
-        parts = (getattr(self.batches, name, None) for name in ("batch_sampler", "sampler"))
-        for source in (self.batches, *parts):
+        self.epoch, self.position, self._start = epoch, 0, generators(self.own_generators())
+        for source in self._parts().values():
             if hasattr(source, "set_epoch"):
                 source.set_epoch(epoch)
         self._source = iter(self.batches)
+
+    def _parts(self) -> dict[str, Any]:
+        """What decides the order: the object that gives batches, and its samplers."""
+        batch_sampler = getattr(self.batches, "batch_sampler", None)
+        return {
+            "batches": self.batches,
+            "batch_sampler": batch_sampler,
+            "sampler": getattr(self.batches, "sampler", None),
+            "batch_sampler.sampler": getattr(batch_sampler, "sampler", None),
+        }
+
+    def own_generators(self) -> dict[str, torch.Generator]:
+        """Generators that the parts of a loader keep as ``generator``."""
+        found = {name: getattr(x, "generator", None) for name, x in self._parts().items()}
+        return {name: g for name, g in found.items() if isinstance(g, torch.Generator)}
 
     def place(self) -> dict[str, Any]:
         """Where it stands, for a checkpoint."""
@@ -107,7 +122,7 @@ class Stream:
         """
         if place["epoch"] < 0:
             return
-        restore(place["start"])
+        restore(place["start"], self.own_generators())
         self._begin(place["epoch"])
         for taken in range(place["position"]):
             if next(self._source, None) is None:
@@ -118,23 +133,34 @@ class Stream:
         self.position = place["position"]
 
 
-def generators() -> dict[str, Any]:
-    """The states of torch's generators on every device, and of Python's own."""
+def generators(own: Mapping[str, torch.Generator]) -> dict[str, Any]:
+    """The states of these, of torch's on every device, of NumPy's and of Python's own."""
     version, numbers, gauss_next = random.getstate()
+    kind, key, *rest = np.random.get_state()  # noqa: NPY002 - the one that data may draw from
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, key.tolist(), *rest],
         "python": [version, list(numbers), gauss_next],
+        "own": {name: generator.get_state() for name, generator in own.items()},
     }
 
 
-def restore(states: Mapping[str, Any]) -> None:
-    """Put every generator back into a state of :func:`generators`."""
+def restore(states: Mapping[str, Any], own: Mapping[str, torch.Generator]) -> None:
+    """Put every generator back into a state of :func:`generators`.
+
+    What an older checkpoint does not hold stays as it is.
+    """
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])
+    if "numpy" in states:
+        np.random.set_state(tuple(states["numpy"]))  # noqa: NPY002
     version, numbers, gauss_next = states["python"]
     random.setstate((version, tuple(numbers), gauss_next))
+    for name, state in states.get("own", {}).items():
+        if name in own:
+            own[name].set_state(state)
 
 
 def save_state(
@@ -150,7 +176,7 @@ def save_state(
     """Write a checkpoint, by the main process; each process adds its generators and its place."""
     from accelerate.utils import gather_object
 
-    own = [{"generators": generators(), "place": stream.place()}]
+    own = [{"generators": generators(stream.own_generators()), "place": stream.place()}]
     everyone = gather_object(own) if accelerator.num_processes > 1 else own
     if accelerator.is_main_process:
         content = {
@@ -192,5 +218,5 @@ def load_state(
         scaler.load_state_dict(content["scaler"])
     own = content["processes"][accelerator.process_index]
     stream.go_to(own["place"])
-    restore(own["generators"])
+    restore(own["generators"], stream.own_generators())
     return content["history"]
