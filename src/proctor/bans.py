@@ -45,14 +45,21 @@ def named_in(source: str, banned: Iterable[str]) -> list[tuple[str, int]]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    aliases = {"F": "torch.nn.functional", "nn": "torch.nn", "torch": "torch"} | _aliases(tree)
-    found = []
+    banned = tuple(banned)
+    enough = max(map(len, banned), default=0) + 1  # characters that tell a name from all of these
+    aliases = {"F": "torch.nn.functional", "nn": "torch.nn", "torch": "torch"}
+    aliases |= _aliases(tree, enough)
+    chains = [n.value for n in ast.walk(tree) if isinstance(n, ast.Attribute)]
+    inner = {id(n) for n in chains if isinstance(n, ast.Attribute)}
+    found = set()
     for node in ast.walk(tree):
-        for name in _names(node, aliases):
-            found += [
+        if id(node) in inner:
+            continue  # a chain is read once, from its end: from each of its dots takes too long
+        for name in _names(node, aliases, enough):
+            found |= {
                 (ban, node.lineno) for ban in banned if name == ban or name.startswith(ban + ".")
-            ]
-    return sorted(set(found), key=lambda item: item[1])
+            }
+    return sorted(found, key=lambda item: item[1])
 
 
 def imported_in(sources: Iterable[str], banned: Iterable[str]) -> tuple[str, ...]:
@@ -201,7 +208,8 @@ def _resolve(name: str) -> Any:
     return None
 
 
-def _aliases(tree: ast.AST) -> dict[str, str]:
+def _aliases(tree: ast.AST, enough: int) -> dict[str, str]:
+    """What names stand for, as many characters of it as are enough."""
     aliases = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -211,16 +219,17 @@ def _aliases(tree: ast.AST) -> dict[str, str]:
                 )
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for item in node.names:
-                aliases[item.asname or item.name] = f"{node.module}.{item.name}"
-    return aliases
+                aliases[item.asname or item.name] = f"{node.module[:enough]}.{item.name}"
+    return {name: full[:enough] for name, full in aliases.items()}
 
 
-def _names(node: ast.AST, aliases: dict[str, str]) -> list[str]:
-    """Full dotted names that one node imports or reads."""
+def _names(node: ast.AST, aliases: dict[str, str], enough: int) -> list[str]:
+    """Full dotted names that one node imports or reads, or as many characters as are enough."""
     if isinstance(node, ast.Import):
         return [item.name for item in node.names]
     if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        return [node.module, *(f"{node.module}.{item.name}" for item in node.names)]
+        module = node.module[:enough]
+        return [module, *(f"{module}.{item.name}" for item in node.names)]
     if isinstance(node, ast.Attribute):
         return [_dotted(node, aliases)]
     if isinstance(node, ast.Call) and len(node.args) >= 2 and _dotted(node.func, {}) == "getattr":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def test_banned_names_are_read_from_the_call_and_must_be_written_out():
         ("from lookback import masks", 1),
         ("from lookback.masks import causal", 1),
         ("import lookback.masks as m\nm.causal(3)", 1),
+        ("x = 1\nnn.LSTM.forward.__doc__.strip", 2),
+        ("x = 1\nnn.LSTM(3, 4).flatten_parameters().x", 2),
+        ("x = 1\ngetattr(F, 'scaled_dot_product_attention').__name__", 2),
+        ("from torch." + "a." * 99 + "b import c\nnn.LSTM", 2),
     ],
 )
 def test_a_banned_name_is_found_under_every_alias(source, line):
@@ -55,6 +60,28 @@ def test_a_banned_name_is_found_under_every_alias(source, line):
 )
 def test_what_only_looks_like_a_banned_name_is_let_through(source):
     assert bans.named_in(source, BANNED) == []
+
+
+class Counted(ast.Attribute):
+    """A dot of a chain that counts how often it is looked behind."""
+
+    looks = 0
+
+    def __getattribute__(self, name):
+        if name == "value":
+            Counted.looks += 1
+        return super().__getattribute__(name)
+
+
+def test_a_long_chain_is_read_a_few_times_and_not_from_each_of_its_dots(monkeypatch):
+    node = ast.Name("nn", ast.Load(), lineno=1)
+    for name in ["LSTM", *["x"] * 2000]:
+        node = Counted(node, name, ast.Load(), lineno=1)
+    tree = ast.Module([ast.Expr(node)], [])
+    monkeypatch.setattr(bans.ast, "parse", lambda source: tree)
+    Counted.looks = 0
+    assert bans.named_in("", BANNED) == [("torch.nn.LSTM", 1)]
+    assert Counted.looks < 20 * 2000
 
 
 def test_files_of_banned_modules_are_known_with_their_compiled_ones():
