@@ -96,6 +96,27 @@ def test_decay_fades_what_was_written_and_receives_its_gradient(device, kind, of
     assert_near(given, decay=decay, offset=offset)
 
 
+@pytest.mark.parametrize("features", linear.FEATURES)
+@pytest.mark.parametrize("where", [0, 1])
+def test_a_nan_reaches_every_output_that_reads_it_and_no_other(device, features, where):
+    given = inputs(37, 37, device=device)
+    given[where][0, 1, 20, 3] = float("nan")
+    out = linear_triton.attention(*given, causal=True, features=features, chunk=16)
+    expected = linear.attention(*given, causal=True, features=features)
+    assert torch.equal(out.isnan(), expected.isnan())
+    assert out.isnan()[0, 1].any(-1).sum() == (1, 17)[where]
+
+
+@pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("features", linear.FEATURES)
+def test_the_compiled_feature_maps_keep_a_nan(features):
+    given = inputs(300, 300, K=64, V=64, device="cuda", dtype=torch.bfloat16)
+    given[0][0, 0, 5, 1] = given[1][0, 1, 200, 1] = float("nan")
+    out = linear_triton.attention(*given, causal=True, features=features)
+    expected = linear.attention(*given, causal=True, features=features)
+    assert torch.equal(out.isnan(), expected.isnan())
+
+
 @pytest.mark.parametrize("kind", ["padding", "a key here and there", "closed"])
 def test_closed_keys_are_not_written(device, kind):
     mask = {

@@ -40,9 +40,10 @@ def features(x, inside, FEATURES: tl.constexpr):
     """φ of a tile in float32, zero where it reaches beyond its matrix: ``φ(0)`` may be 1."""
     x = x.to(tl.float32)
     if FEATURES == "elu":
-        x = tl.where(x > 0, x + 1, tl.exp2(tl.minimum(x, 0.0) * 1.4426950408889634))
+        below = tl.minimum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+        x = tl.where(x > 0, x + 1, tl.exp2(below * 1.4426950408889634))
     elif FEATURES == "relu":
-        x = tl.maximum(x, 0.0)
+        x = tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
     elif FEATURES == "exp":
         x = tl.exp2(x * 1.4426950408889634)
     return tl.where(inside, x, 0.0)
