@@ -86,7 +86,10 @@ def test_the_kernel_places_its_queries_by_the_offset(device, dtype, offset):
     assert_same(ours, exact, tensors(20, 37, K=16, batch=(1, 1), device=device, dtype=dtype))
 
 
-@pytest.mark.parametrize("kind", ["padding", "left padding", "a key here and there", "closed"])
+@pytest.mark.parametrize(
+    "kind",
+    ["padding", "left padding", "a key here and there", "closed", "one word for all", "in strides"],
+)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.usefixtures("poisoned")
 def test_closed_keys_receive_nothing_and_give_nothing(device, kind, causal):
@@ -96,6 +99,9 @@ def test_closed_keys_receive_nothing_and_give_nothing(device, kind, causal):
         "left padding": (torch.arange(S, device=device) >= 20)[None],
         "a key here and there": torch.rand(2, 1, 1, S, device=device) < 0.4,
         "closed": torch.zeros(1, 1, dtype=torch.bool, device=device),
+        # what lies beside these masks in memory is not theirs
+        "one word for all": torch.eye(2, S, dtype=torch.bool, device=device)[:, None, None, :1],
+        "in strides": (torch.rand(2, 1, 1, 2 * S, device=device) < 0.4)[..., ::2],
     }[kind]
 
     def ours(q, k, v):

@@ -148,7 +148,7 @@ def _mask_arguments(mask: Tensor | None, B: int, H: int, S: int, q: Tensor) -> d
     position = torch.arange(1, S + 1, device=q.device)
     reach = (mask * position).amax(-1)  # one behind the last open key
     full = mask.long().cumprod(-1).sum(-1)  # open keys before the first closed one
-    spread = mask.view(torch.uint8).expand(B, H, S)
+    spread = mask.contiguous().view(torch.uint8).expand(B, H, S)  # a key a byte, side by side
     return {
         "open_keys": spread,
         "full": full.expand(B, H).to(torch.int32).contiguous(),
