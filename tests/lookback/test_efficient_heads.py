@@ -128,6 +128,19 @@ def test_a_cache_of_latents_generates_what_expanded_heads_give_at_once():
             "need queries",
         ),
         (lambda: latent.expand(torch.ones(7, 5), torch.ones(3, 4, 6)), "width 5, the matrices 6"),
+        (
+            lambda: latent.expand(torch.ones(6), torch.ones(3, 4, 6)),
+            r"need a latent .* got \(6,\) and \(3, 4, 6\)",
+        ),
+        (lambda: latent.expand(torch.ones(7, 6), torch.ones(6)), r"got \(7, 6\) and \(6,\)"),
+        (
+            lambda: latent.expand(torch.ones(7, 6).long(), torch.ones(3, 4, 6).long()),
+            "one floating point dtype, got torch.int64 and torch.int64",
+        ),
+        (
+            lambda: latent.expand(torch.ones(7, 6), torch.ones(3, 4, 6).double()),
+            "got torch.float32 and torch.float64",
+        ),
     ],
 )
 def test_shared_heads_name_what_does_not_fit(act, message):

@@ -241,6 +241,7 @@ def test_a_scan_gives_every_state_of_the_loop(T, seed):
     for shape in ((T,), (T, 2), (T, 1, 3), (T, 2, 3)):
         a = torch.randn(shape, generator=draw, dtype=torch.float64)
         torch.testing.assert_close(scan(a, b), loop(a, b))
+    torch.testing.assert_close(scan(b[:, 0, 0], b[:, 1, 1]), loop(b[:, 0, 0], b[:, 1, 1]))
 
 
 @pytest.mark.parametrize(("T", "steps"), [(0, 0), (1, 0), (2, 1), (3, 2), (1024, 10), (1025, 11)])

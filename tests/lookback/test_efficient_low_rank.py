@@ -114,6 +114,17 @@ def test_nystrom_leaves_closed_keys_out_and_an_empty_row_zero():
     torch.testing.assert_close(out[0, 2], v[0, 2, :1].expand(6, 5))
 
 
+@pytest.mark.parametrize("iterations", [None, 6])
+def test_a_nan_stays_in_its_own_part_of_the_batch(iterations):
+    q, k, v = tensors(6, 8)
+    plain = nystrom(q, k, v, landmarks=3, iterations=iterations)
+    q[1, 2, 0, 0] = float("nan")
+    out = nystrom(q, k, v, landmarks=3, iterations=iterations)
+    assert out[1, 2].isnan().all()
+    out[1, 2] = plain[1, 2]
+    torch.testing.assert_close(out, plain)
+
+
 def test_more_landmarks_bring_the_output_nearer_to_softmax_attention():
     q, k, v = tensors(48, 48, K=8, batch=(4,))
     exact = reference.attention(q, k, v)
@@ -156,7 +167,9 @@ def test_segment_means_average_neighbours_as_equally_as_can_be():
         (lambda q: nystrom(q, q, q, torch.ones(5, 5).bool(), landmarks=2), "tells queries apart"),
         (lambda q: segment_means(6, 5), "need 1 to 5 segments of 5 tokens, got 6"),
         (lambda q: gaussian(0, 5), "need R ≥ 1 and S ≥ 1, got 0 and 5"),
-        (lambda q: pseudo_inverse(q, 2), r"need square matrices .* \(2, 5, 4\)"),
+        (lambda q: pseudo_inverse(q, 2), r"need square matrices.* \(2, 5, 4\)"),
+        (lambda q: pseudo_inverse(q[0, 0], 2), r"need square matrices.* \(4,\)"),
+        (lambda q: pseudo_inverse(q[:, :4].long(), 2), "floating point, .* torch.int64 and 2"),
     ],
 )
 def test_low_rank_attention_names_what_does_not_fit(act, message):

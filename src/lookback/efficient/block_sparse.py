@@ -108,7 +108,7 @@ def big_bird(
         global_blocks: blocks at the start that see every block and are seen by every block.
         random_blocks: further blocks of keys drawn for each block of queries, as far as there are.
         seed: of the draw; the same seed gives the same layout on every device.
-        device: where the layout is made.
+        device: where the layout goes; torch's default when left out.
 
     Returns:
         Boolean layout of shape ``(⌈T/block⌉, ⌈S/block⌉)``. Under a causal mask what lies in the
@@ -126,13 +126,13 @@ def big_bird(
     if window and window % 2 == 0:
         raise ValueError(f"a window reaches as far to both sides: its width is odd, got {window}")
     n, m = -(-T // block), -(-S // block)
-    row, column = torch.arange(n)[:, None], torch.arange(m)
+    row, column = torch.arange(n, device="cpu")[:, None], torch.arange(m, device="cpu")
     layout = 2 * (row - column).abs() < window
     layout |= (row < global_blocks) | (column < global_blocks)
-    draw = torch.rand(n, m, generator=torch.Generator().manual_seed(seed))
+    draw = torch.rand(n, m, generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
     # the highest draws among the blocks that are still closed
     rank = draw.masked_fill(layout, -1.0).argsort(-1, descending=True).argsort(-1)
-    return (layout | (rank < random_blocks)).to(device)
+    return (layout | (rank < random_blocks)).to(device or torch.get_default_device())
 
 
 def spread(

@@ -26,6 +26,7 @@ from lookback.efficient.linear import align, broadcast_to_keys, key_mask
 FORMS = ("recurrent", "chunked")
 
 
+@reference.without_autocast
 def attention(
     q: Float[Tensor, "*batch T K"],
     k: Float[Tensor, "*batch S K"],

@@ -52,6 +52,7 @@ def attention(
         ValueError: as :func:`lookback.efficient.reference.attention`, or if the matrices do not
             fit queries and latent.
     """
+    q, latent, W_k, W_v = reference.autocast(q, latent, W_k, W_v)
     _check(q, latent, W_k, W_v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     options = {"causal": causal, "offset": offset, "scale": scale}
@@ -69,10 +70,18 @@ def expand(
     """The keys, or the values, of every head.
 
     Raises:
-        ValueError: if the widths differ.
+        ValueError: if the widths or dtypes differ or axes are missing.
     """
+    latent, W = reference.autocast(latent, W)
+    if latent.ndim < 2 or W.ndim != 3:
+        shapes = f"{tuple(latent.shape)} and {tuple(W.shape)}"
+        raise ValueError(f"need a latent (…, S, R) and matrices (H, K, R), got {shapes}")
     if latent.shape[-1] != W.shape[-1]:
         raise ValueError(f"the latent has width {latent.shape[-1]}, the matrices {W.shape[-1]}")
+    if not latent.is_floating_point() or W.dtype != latent.dtype:
+        raise ValueError(
+            f"latent and matrices need one floating point dtype, got {latent.dtype} and {W.dtype}"
+        )
     return latent.unsqueeze(-3) @ W.mT
 
 
@@ -81,6 +90,8 @@ def _check(q: Tensor, latent: Tensor, W_k: Tensor, W_v: Tensor) -> None:
         shapes = f"{tuple(q.shape)} and {tuple(latent.shape)}"
         raise ValueError(f"need queries (…, H, T, K) and a latent (…, S, R), got {shapes}")
     H, K, R = q.shape[-3], q.shape[-1], latent.shape[-1]
+    if not K:
+        raise ValueError("queries and keys have width 0: nothing tells one key from another")
     if tuple(W_k.shape) != (H, K, R):
         raise ValueError(f"W_k must be {(H, K, R)} (heads, width, latent), got {tuple(W_k.shape)}")
     if W_v.ndim != 3 or (W_v.shape[0], W_v.shape[2]) != (H, R):

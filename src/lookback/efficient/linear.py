@@ -35,6 +35,7 @@ SPAN = 64
 """Chunks worked on together; what they need at once stays in a processor's cache."""
 
 
+@reference.without_autocast
 def attention(
     q: Float[Tensor, "*batch T K"],
     k: Float[Tensor, "*batch S K"],
@@ -148,8 +149,7 @@ def broadcast_to_keys(x: Tensor, k: Float[Tensor, "*batch S K"], name: str) -> T
         ValueError: if it does not broadcast to ``(*batch, S)``.
     """
     wanted = tuple(k.shape[:-1])
-    found = (1,) * (len(wanted) - x.ndim) + tuple(x.shape)
-    if len(found) > len(wanted) or any(a not in (1, b) for a, b in zip(found, wanted, strict=True)):
+    if not masks.broadcasts(x.shape, wanted):
         raise ValueError(f"{name} of shape {tuple(x.shape)} does not broadcast to {wanted}")
     return x.expand(*x.shape[:-1], wanted[-1])
 

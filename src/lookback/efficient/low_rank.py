@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lookback import masks
 from lookback.efficient import reference
 from lookback.efficient.linear import key_mask
 
@@ -65,6 +66,7 @@ def linformer(
     reference.check_inputs(q, k, v)
     _refuse_causal(causal)
     project_v = project_k if project_v is None else project_v
+    q, k, v, project_k, project_v = reference.autocast(q, k, v, project_k, project_v)
     for name, x in (("project_k", project_k), ("project_v", project_v)):
         _check_projection(name, x, k)
     if project_k.shape[-2] != project_v.shape[-2]:
@@ -80,6 +82,7 @@ def linformer(
     return reference.attention(q, project_k @ k, project_v @ v, closed, scale=scale)
 
 
+@reference.without_autocast
 def nystrom(
     q: Float[Tensor, "*batch T K"],
     k: Float[Tensor, "*batch S K"],
@@ -133,7 +136,7 @@ def nystrom(
     middle = reference.weights(marks_q, marks_k, open_marks, scale=scale)  # *batch R R
     right = reference.attention(marks_q, k, v, open_keys, scale=scale)  # *batch R V
     wide = middle.to(reference.sum_dtype(middle))
-    inverse = torch.linalg.pinv(wide) if iterations is None else pseudo_inverse(wide, iterations)
+    inverse = _inverse(wide) if iterations is None else pseudo_inverse(wide, iterations)
     return left @ (inverse @ right.to(wide.dtype)).to(q.dtype)
 
 
@@ -166,14 +169,16 @@ def gaussian(
 ) -> Float[Tensor, "R S"]:
     """A random projection with entries of variance ``1/R``, which keeps lengths on average.
 
-    Where a learned projection starts. Drawn on the CPU, so that a seed means the same everywhere.
+    Where a learned projection starts. Drawn on the CPU, so that a seed means the same everywhere;
+    it goes to ``device``, torch's default when left out.
 
     Raises:
         ValueError: if a size is below 1.
     """
     if R < 1 or S < 1:
         raise ValueError(f"need R ≥ 1 and S ≥ 1, got {R} and {S}")
-    return (torch.randn(R, S, generator=generator, dtype=torch.float64) / R**0.5).to(device, dtype)
+    drawn = torch.randn(R, S, generator=generator, dtype=torch.float64, device="cpu") / R**0.5
+    return drawn.to(device or torch.get_default_device(), dtype)
 
 
 def pseudo_inverse(a: Float[Tensor, "*batch R R"], iterations: int) -> Float[Tensor, "*batch R R"]:
@@ -182,11 +187,13 @@ def pseudo_inverse(a: Float[Tensor, "*batch R R"], iterations: int) -> Float[Ten
     The error shrinks to its third power at each step once it is small.
 
     Raises:
-        ValueError: if the matrices are not square or ``iterations`` is negative.
+        ValueError: if the matrices are not square or not floating point, or ``iterations`` is
+            negative.
     """
-    if a.shape[-1] != a.shape[-2] or iterations < 0:
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2] or not a.is_floating_point() or iterations < 0:
         raise ValueError(
-            f"need square matrices and iterations ≥ 0, got {tuple(a.shape)} and {iterations}"
+            "need square matrices, floating point, and iterations ≥ 0, got "
+            f"{tuple(a.shape)}, {a.dtype} and {iterations}"
         )
     one = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
     size = a.abs().sum(-1).amax(-1) * a.abs().sum(-2).amax(-1)  # *batch
@@ -198,6 +205,12 @@ def pseudo_inverse(a: Float[Tensor, "*batch R R"], iterations: int) -> Float[Ten
     return z
 
 
+def _inverse(a: Tensor) -> Tensor:
+    """The inverse by singular values, which are there for finite matrices alone; NaN for others."""
+    finite = a.isfinite().all(-1).all(-1)[..., None, None]
+    return torch.linalg.pinv(a.where(finite, 0.0)).masked_fill(~finite, float("nan"))
+
+
 def _refuse_causal(causal: bool) -> None:
     if causal:
         raise ValueError("low-rank attention cannot be causal: every summary holds the future")
@@ -207,9 +220,8 @@ def _check_projection(name: str, x: Tensor, k: Tensor) -> None:
     if x.dtype != k.dtype:
         raise ValueError(f"{name} is {x.dtype} but the keys are {k.dtype}; give both one dtype")
     batch = tuple(k.shape[:-2])
-    found = (1,) * (len(batch) - (x.ndim - 2)) + tuple(x.shape[:-2])
-    fits = x.ndim >= 2 and x.shape[-1] == k.shape[-2] and len(found) == len(batch)
-    if not fits or any(a not in (1, b) for a, b in zip(found, batch, strict=True)):
+    fits = x.ndim >= 2 and x.shape[-1] == k.shape[-2]
+    if not fits or not masks.broadcasts(x.shape[:-2], batch):
         raise ValueError(
             f"{name} of shape {tuple(x.shape)} does not fit {k.shape[-2]} keys, batch {batch}"
         )

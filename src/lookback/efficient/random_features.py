@@ -25,6 +25,7 @@ from torch import Tensor
 from lookback.efficient import linear, reference
 
 
+@reference.without_autocast
 def attention(
     q: Float[Tensor, "*batch T K"],
     k: Float[Tensor, "*batch S K"],
@@ -103,24 +104,24 @@ def draw(
             is as before, and the variance of the estimate is smaller (section 3.2 of the paper).
         generator: of the draws; torch's own for the CPU when left out.
         dtype: of the result.
-        device: where the result goes; drawn on the CPU, so that a seed means the same everywhere.
+        device: where the result goes, torch's default when left out; drawn on the CPU, so that a
+            seed means the same everywhere.
 
     Raises:
         ValueError: if ``m`` or ``K`` is below 1.
     """
     if m < 1 or K < 1:
         raise ValueError(f"need m ≥ 1 draws of width K ≥ 1, got {m} and {K}")
-    omega = torch.randn(m, K, generator=generator, dtype=torch.float64)
+    options = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
+    omega = torch.randn(m, K, **options)
     if orthogonal:
         groups = -(-m // K)
-        directions, r = torch.linalg.qr(
-            torch.randn(groups, K, K, generator=generator, dtype=torch.float64)
-        )
+        directions, r = torch.linalg.qr(torch.randn(groups, K, K, **options))
         # without the signs of R the directions would not be uniform on the sphere
         directions = directions * r.diagonal(dim1=-2, dim2=-1).sign()[:, None, :]
         directions = directions.mT.reshape(groups * K, K)[:m]
         omega = directions * omega.norm(dim=-1, keepdim=True)  # lengths as independent draws have
-    return omega.to(device, dtype)
+    return omega.to(device or torch.get_default_device(), dtype)
 
 
 def features(x: Float[Tensor, "*batch T K"], omega: Float[Tensor, "m K"]) -> Tensor:

@@ -7,6 +7,9 @@ The whole ``T × S`` matrix of weights is in memory, so time and memory grow wit
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -40,8 +43,8 @@ def attention(
         sends zero gradient everywhere.
 
     Raises:
-        ValueError: if shapes do not fit together, dtypes differ or are not floating point, or
-            the mask is not boolean or does not broadcast.
+        ValueError: if shapes do not fit together, the width is 0, dtypes differ or are not
+            floating point, or the mask is not boolean or does not broadcast.
     """
     check_inputs(q, k, v)
     return weights(q, k, mask, causal=causal, offset=offset, scale=scale) @ v
@@ -105,6 +108,25 @@ def sum_dtype(x: Float[Tensor, "..."]) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def without_autocast(attention: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let autocast change no dtype inside: long sums run in the one that was chosen for them."""
+
+    @wraps(attention)
+    def run(q: Tensor, *args, **options) -> Tensor:
+        with torch.autocast(q.device.type, enabled=False):
+            return attention(q, *args, **options)
+
+    return run
+
+
+def autocast(*inputs: Tensor) -> tuple[Tensor, ...]:
+    """The inputs in autocast's dtype where it is on, as torch's own products take theirs."""
+    device = inputs[0].device.type
+    if not torch.is_autocast_enabled(device) or any(x.dtype == torch.float64 for x in inputs):
+        return inputs
+    return tuple(x.to(torch.get_autocast_dtype(device)) for x in inputs)
+
+
 def check_inputs(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
     """Refuse queries, keys and values that do not fit together.
 
@@ -121,6 +143,8 @@ def check_inputs(q: Tensor, k: Tensor, v: Tensor | None = None) -> None:
             raise ValueError(f"q is {q.dtype} but {name} is {x.dtype}; give both one dtype")
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"queries have width {q.shape[-1]} but keys have width {k.shape[-1]}")
+    if not q.shape[-1]:
+        raise ValueError("queries and keys have width 0: nothing tells one key from another")
     if v is not None and k.shape[-2] != v.shape[-2]:
         raise ValueError(f"there are {k.shape[-2]} keys but {v.shape[-2]} values")
     if any(x.shape[:-2] != q.shape[:-2] for x in named.values()):

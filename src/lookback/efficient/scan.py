@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lookback import masks
+
 
 def scan(a: Float[Tensor, "..."], b: Float[Tensor, "T *state"]) -> Float[Tensor, "T *state"]:
     """Every state of ``h_t = a_t h_{t−1} + b_t`` from ``h_{−1} = 0``.
@@ -37,8 +39,7 @@ def scan(a: Float[Tensor, "..."], b: Float[Tensor, "T *state"]) -> Float[Tensor,
         if x.ndim < 1:
             raise ValueError(f"{name} needs a time axis, got a single number")
     found = (*a.shape, *[1] * (b.ndim - a.ndim))
-    fits = len(found) == b.ndim and found[0] == b.shape[0]
-    if not fits or any(x not in (1, y) for x, y in zip(found, b.shape, strict=True)):
+    if found[0] != b.shape[0] or not masks.broadcasts(found, b.shape):
         raise ValueError(f"factors {tuple(a.shape)} do not broadcast to terms {tuple(b.shape)}")
     a = a.reshape(found)
     reach = 1  # each entry stands for this many steps joined, as far as there are
@@ -55,7 +56,7 @@ def loop(a: Float[Tensor, "..."], b: Float[Tensor, "T *state"]) -> Float[Tensor,
     h = torch.zeros_like(b[:1].sum(0))
     states = []
     for a_t, b_t in zip(a, b, strict=True):
-        h = a_t.reshape(*a_t.shape, *[1] * (h.ndim - a_t.ndim)) * h + b_t
+        h = a_t.reshape((*a_t.shape, *[1] * (h.ndim - a_t.ndim))) * h + b_t
         states.append(h)
     return torch.stack(states) if states else torch.zeros_like(b)
 

@@ -76,7 +76,7 @@ def attention(
             with what is supported, where :func:`refusal` names a reason.
         RuntimeError: on asking for a second derivative, which recomputation does not give.
     """
-    q, k, v = _autocast(q, k, v)
+    q, k, v = reference.autocast(q, k, v)
     _check(q, k, v, mask, window)
     reason = refusal(q, k, v, mask)
     if reason is not None:
@@ -145,13 +145,6 @@ def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, window: int | N
         masks.check(mask, (*q.shape[:-1], k.shape[-2]))
     if window is not None and window < 1:
         raise ValueError(f"a window needs a width of at least 1, got {window}")
-
-
-def _autocast(*inputs: Tensor) -> tuple[Tensor, ...]:
-    device = inputs[0].device.type
-    if not torch.is_autocast_enabled(device) or any(x.dtype == torch.float64 for x in inputs):
-        return inputs
-    return tuple(x.to(torch.get_autocast_dtype(device)) for x in inputs)
 
 
 def _four_axes(x: Tensor) -> Tensor:
