@@ -70,7 +70,8 @@ def _jail() -> Finding:
     if shutil.which("bwrap") is None:
         mend = "install the package bubblewrap (apt install bubblewrap, dnf install bubblewrap)"
         return Finding("jail", False, "there is no bwrap command", mend)
-    tried = subprocess.run([*jail.command(), "/usr/bin/true"], capture_output=True, text=True)
+    python = [sys.executable, "-I", "-S", "-c", ""]  # what is to run there, not just anything
+    tried = subprocess.run([*jail.command(), *python], capture_output=True, text=True)
     if tried.returncode:
         said = (tried.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         return Finding("jail", False, f"bwrap does not start ({said})", _namespace_mend())

@@ -48,12 +48,10 @@ def command() -> list[str]:
         options.append("--unshare-user")
     # first, so that what is bound below it (a course that lies in /tmp) is not covered
     options += ["--tmpfs", "/tmp"]
-    for path in walls.interpreter():
-        if os.path.islink(path):
-            options += ["--symlink", os.readlink(path), path]
-        else:
-            options += ["--ro-bind", path, path]
-    for path in library_path():
+    links, real = walls.resolved((*walls.interpreter(), *library_path()))
+    for path, points_to in links.items():
+        options += ["--symlink", points_to, path]
+    for path in real:
         options += ["--ro-bind", path, path]
     options += ["--proc", "/proc", "--dev", "/dev", "--chdir", "/tmp"]
     return [bwrap, *options]

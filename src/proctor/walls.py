@@ -69,6 +69,19 @@ def interpreter() -> tuple[str, ...]:
     return tuple(dict.fromkeys(f for f in folders if os.path.exists(f)))
 
 
+def resolved(places: tuple[str, ...]) -> tuple[dict[str, str], list[str]]:
+    """Where the symbolic links among some places end, and what has to be there beside these links.
+
+    A folder within another of them is there with it.
+    """
+    links = {path: os.path.realpath(path) for path in places if os.path.islink(path)}
+    real: list[str] = []
+    for path in sorted({links.get(path, path) for path in places}, key=len):
+        if not any(path.startswith(above + os.sep) for above in real):
+            real.append(path)
+    return links, real
+
+
 def fork_into_namespaces() -> int:
     """First step: a child that is the first process of namespaces of its own; 0 in the child.
 
@@ -179,13 +192,9 @@ def _tmpfs(path: str, size: str, mode: str) -> None:
 
 def _copies(places: tuple[str, ...]) -> tuple[dict[str, str], dict[str, int]]:
     """Symbolic links among the places, and a copy of the tree at each of the others."""
-    links = {path: os.readlink(path) for path in places if os.path.islink(path)}
-    real = {os.path.realpath(path) if path in links else path for path in places}
+    links, real = resolved(places)
     attributes = libc.ATTR_RDONLY | libc.ATTR_NOSUID
-    trees: dict[str, int] = {}
-    for path in sorted(real, key=len):
-        if not any(path.startswith(above + os.sep) for above in trees):
-            trees[path] = libc.copy_tree(path, attributes | libc.ATTR_NODEV)
+    trees = {path: libc.copy_tree(path, attributes | libc.ATTR_NODEV) for path in real}
     for device in DEVICES:
         trees[device] = libc.copy_tree(device, attributes)
     return links, trees

@@ -119,6 +119,31 @@ def test_a_jail_shows_nothing_of_the_course():
     assert not any(path == ROOT or (path / "solutions").exists() for path in shown)
 
 
+@pytest.mark.parametrize("level", ["jail", "namespaces"])
+def test_an_interpreter_behind_symbolic_links_runs_behind_the_walls(level, tmp_path):
+    if level not in doctor.offered():
+        pytest.skip(f"this machine does not offer the level {level}")
+    (tmp_path / "middle").symlink_to(sys.prefix)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / ".venv").symlink_to(Path("..") / "middle")
+    python = tmp_path / "folder" / ".venv" / "bin" / "python"
+    grades = f"""
+import sys
+sys.path[:0] = {[str(ROOT / "src"), str(HERE)]!r}
+from conftest import Mini
+from proctor.engine import Engine
+from proctor import doctor, walls
+assert {level!r} in doctor.offered()
+assert sys.prefix == {str(python.parent.parent)!r}
+mini = Mini()
+with Engine({level!r}) as engine:
+    (record,) = engine.grade(mini.exercise, {{"ann": mini.submission()}}, mini.terms({level!r}))
+print(record.earned, record.reason)
+"""
+    ran = subprocess.run([python, "-c", grades], capture_output=True, text=True)
+    assert ran.stdout.split() == ["10.0"], ran.stdout + ran.stderr
+
+
 def test_equal_submissions_of_two_students_are_told_apart_and_marked_alike(mini, grader):
     one, two = (grader.grade(name, mini.submission()) for name in ("one", "two"))
     assert one.key != two.key
