@@ -483,6 +483,65 @@ def test_a_run_stops_when_validation_no_longer_improves(tmp_path):
     assert run(network(), steps=20, validate=validate, **options) == history
 
 
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ([math.nan, 3.0, 2.0, 1.5], 4),  # no number is worse than any number
+        ([3.0, math.nan, 2.0, math.nan, 2.5], 5),
+        ([math.nan, math.nan, math.nan, 1.0], 3),
+    ],
+)
+def test_a_validation_that_is_no_number_is_no_best_value(given, used):
+    values = iter(given)
+    options = {"validate": lambda model: next(values), "validate_every": 1, "patience": 2}
+    history = run(network(), steps=len(given), **options)
+    assert len(history.validation) == used
+
+
+def test_an_optimiser_keeps_its_rate_and_a_second_run_takes_the_one_that_was_set():
+    model = network()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+    first = run(model, optimiser=optimiser, steps=4, schedule=cosine(4))
+    assert first.rate == pytest.approx([0.5 * cosine(4)(step) for step in range(4)])
+    assert optimiser.param_groups[0]["lr"] == 0.5
+    assert run(model, optimiser=optimiser, steps=1).rate == [0.5]
+    optimiser.param_groups[0]["lr"] = 0.25
+    before = weights(model)
+    assert run(model, optimiser=optimiser, steps=1, clip=1e-3).rate == [0.25]
+    moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(model), strict=True)])
+    assert float(moved.norm()) == pytest.approx(0.25e-3, rel=1e-3)
+
+
+def test_a_run_that_was_interrupted_in_its_update_leaves_the_rate_as_it_was(monkeypatch):
+    model = network()
+    optimiser, seen = adam(model), []
+
+    def failing():
+        seen.append(optimiser.param_groups[0]["lr"])
+        raise Interrupted
+
+    monkeypatch.setattr(optimiser, "step", failing)
+    with pytest.raises(Interrupted):
+        run(model, optimiser=optimiser, steps=4, schedule=cosine(4, warmup=1))
+    assert seen == [0.5e-2]
+    assert optimiser.param_groups[0]["lr"] == 1e-2
+
+
+def test_a_checkpoint_with_the_rate_of_its_last_step_is_gone_on_from(tmp_path):
+    """Older ones hold the optimiser as that step had it, and no architecture."""
+    path, options = tmp_path / "run.pt", {"schedule": cosine(6)}
+    wanted = run(network(), **options)
+    run(network(), steps=4, checkpoint=path, **options)
+    content = read_checkpoint(path)
+    del content["identity"]["architecture"]
+    (group,) = content["optimiser"]["param_groups"]
+    group |= {"initial_lr": group["lr"], "lr": group["lr"] * cosine(6)(3)}
+    write_checkpoint(path, content)
+    found = run(network(seed=1), checkpoint=path, **options)
+    assert found.rate == wanted.rate
+    assert found.loss == wanted.loss
+
+
 def test_the_progress_bar_shows_loss_and_tokens_a_second(capsys):
     run(network(), steps=3, progress=True)
     shown = capsys.readouterr().err
@@ -559,6 +618,8 @@ def test_the_token_loss_sums_over_real_targets_only():
     assert count == 10
     (grad,) = torch.autograd.grad(summed, logits)
     assert (grad[1, 2:] == 0).all()
+    none, count = token_loss(logits, torch.full_like(targets, PADDING))
+    assert (none, count) == (0, 0)
     narrow, _ = token_loss(logits.detach().bfloat16(), targets)
     assert narrow.dtype == torch.float32
 
@@ -614,6 +675,16 @@ class Empty:
         ),
         (lambda: token_loss(torch.randn(3, 5), torch.zeros(4).long()), r"\(3, 5\) and .* \(4,\)"),
         (lambda: token_loss(torch.randn(3, 5), torch.zeros(3)), "targets must be integers"),
+        (lambda: token_loss(torch.randn(3, 5), torch.zeros(3).bool()), "got torch.bool"),
+        (lambda: token_loss(torch.ones(3, 5).long(), torch.zeros(3).long()), "got torch.int64"),
+        (
+            lambda: token_loss(torch.randn(3, 5), torch.tensor([0, 5, -100])),
+            "targets run from 0 to 5, but there are 5 classes",
+        ),
+        (
+            lambda: token_loss(torch.randn(3, 5), torch.tensor([0, -1, 7]), ignore=7),
+            "targets run from -1 to 0, but there are 5 classes",
+        ),
         (lambda: over_seeds(print, ()), "no seed"),
         (lambda: over_seeds(print, (1, 1)), r"the seeds repeat: \[1, 1\]"),
         (lambda: mean_and_deviation([1.0]), "needs at least 2 values, got 1"),

@@ -5,7 +5,8 @@ accelerate, which is imported when a run starts.
 """
 
 from lookback.training.checkpoints import load_weights, read_checkpoint, write_checkpoint
-from lookback.training.loop import History, token_loss, train
+from lookback.training.loop import History, train
+from lookback.training.losses import token_loss
 from lookback.training.schedules import cosine, inverse_square_root, one_cycle
 from lookback.training.seeds import mean_and_deviation, over_seeds
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lookback.training.schedules import Schedule
@@ -85,7 +84,8 @@ def train(
         steps: updates in the whole run, those before a checkpoint included.
         accumulate: batches in one step.
         clip: largest norm of the gradient; longer ones are scaled down to it.
-        schedule: factor on the optimiser's rates by the number of steps done.
+        schedule: factor on the optimiser's rates by the number of steps done. The rates themselves
+            stay as they are.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"`` (with loss scaling) for the
             forward pass; what the launcher was told, otherwise float32, when left out.
         device: where to train; accelerate's choice when left out.
@@ -117,8 +117,6 @@ def train(
     model = accelerator.prepare_model(bare, device_placement=False) if several else bare
     # the loss is a sum, larger than a mean by the number of targets: scale it up by less
     scaler = torch.amp.GradScaler(device.type, init_scale=256.0, enabled=precision == "float16")
-    for group in optimiser.param_groups:
-        group.setdefault("initial_lr", group["lr"])
     identity = Identity.of(
         bare,
         optimiser,
@@ -140,8 +138,6 @@ def train(
             break
         began = time.perf_counter()
         bare.train()
-        for group in optimiser.param_groups:
-            group["lr"] = group["initial_lr"] * (1.0 if schedule is None else schedule(step))
         sums = torch.zeros(2, dtype=torch.float64)  # loss, targets
         optimiser.zero_grad(set_to_none=True)
         for piece in range(accumulate):
@@ -162,11 +158,12 @@ def train(
             if p.grad is not None:  # processes hold the mean of their gradients, not the sum
                 p.grad.mul_(accelerator.num_processes / count)
         norm = nn.utils.clip_grad_norm_(parameters, float("inf") if clip is None else clip)
-        scaler.step(optimiser)
+        with _rates(optimiser, 1.0 if schedule is None else schedule(step)):
+            history.rate.append(optimiser.param_groups[0]["lr"])
+            scaler.step(optimiser)
         scaler.update()
 
         history.loss.append(total / count)
-        history.rate.append(optimiser.param_groups[0]["lr"])
         history.gradient_norm.append(float(norm))
         history.targets.append(int(count))
         history.seconds.append(time.perf_counter() - began)
@@ -184,43 +181,6 @@ def train(
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     bare.train(training)
     return history
-
-
-def token_loss(
-    logits: Float[Tensor, "*batch T C"],
-    targets: Int[Tensor, "*batch T"],
-    *,
-    ignore: int = -100,
-    smoothing: float = 0.0,
-) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-    """Summed cross-entropy in nats, and how many targets it counts.
-
-    Args:
-        logits: scores of ``C`` classes.
-        targets: the right class of each.
-        ignore: a target that is not counted (padding).
-        smoothing: ``ε`` of label smoothing (Szegedy et al. 2016): the right class is asked for with
-            probability ``1 - ε + ε/C``, every other with ``ε/C``.
-
-    Raises:
-        ValueError: if the shapes do not fit, targets are no integers, or ``smoothing`` lies outside
-            0 to 1.
-    """
-    if not 0 <= smoothing <= 1:
-        raise ValueError(f"label smoothing is a share from 0 to 1, got {smoothing}")
-    if logits.shape[:-1] != targets.shape:
-        raise ValueError(
-            f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} do not fit"
-        )
-    if targets.is_floating_point():
-        raise ValueError(f"targets must be integers, got {targets.dtype}")
-    # in float32: a sum over thousands of targets has no place in the narrower dtypes
-    logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-    flat, wanted = logits.reshape(-1, logits.shape[-1]), targets.reshape(-1)
-    summed = F.cross_entropy(
-        flat, wanted.long(), ignore_index=ignore, reduction="sum", label_smoothing=smoothing
-    )
-    return summed, (targets != ignore).sum()
 
 
 def _accelerator(device: torch.device | str | None):
@@ -243,6 +203,19 @@ def _autocast(device: torch.device, precision: str):
     return contextlib.nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
+@contextlib.contextmanager
+def _rates(optimiser: torch.optim.Optimizer, factor: float) -> Iterator[None]:
+    """The optimiser's rates times a factor, for one update."""
+    own = [group["lr"] for group in optimiser.param_groups]
+    for group, rate in zip(optimiser.param_groups, own, strict=True):
+        group["lr"] = rate * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimiser.param_groups, own, strict=True):
+            group["lr"] = rate
+
+
 def _share(batch: Any, accelerator, device: torch.device) -> Any:
     """This process's examples of a batch, on its device."""
     from accelerate.utils import find_batch_size, send_to_device, slice_tensors
@@ -263,8 +236,11 @@ def _validated(validate: Callable[[nn.Module], float], model: nn.Module) -> floa
 
 
 def _out_of_patience(validation: list[tuple[int, float]], patience: int | None) -> bool:
-    values = [value for _, value in validation]
-    return patience is not None and len(values) - 1 - values.index(min(values)) >= patience
+    if patience is None:
+        return False
+    # a value that is no number is worse than any number
+    ranks = [(math.isnan(value), value) for _, value in validation]
+    return len(ranks) - 1 - ranks.index(min(ranks)) >= patience
 
 
 def _bar(steps: int, done: int, progress: bool | None, accelerator):

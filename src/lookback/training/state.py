@@ -214,6 +214,9 @@ def load_state(
         raise ValueError(f"the checkpoint {path} belongs to another run: {differences}")
     model.load_state_dict(part(content, "model", path))
     optimiser.load_state_dict(content["optimiser"])
+    if "architecture" not in content["identity"]:  # older: the rates stand as the schedule had them
+        for group in optimiser.param_groups:
+            group["lr"] = group.pop("initial_lr", group["lr"])
     if scaler.is_enabled():
         scaler.load_state_dict(content["scaler"])
     own = content["processes"][accelerator.process_index]
