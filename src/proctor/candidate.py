@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import builtins
 import io
 import linecache
 import random
@@ -20,6 +21,7 @@ import torch
 
 from proctor.limits import Limits
 from proctor.link import Served, of
+from proctor.magics import notebook_names
 from proctor.peer import Peer
 from proctor.values import Packer
 from proctor.wire import Channel, WireError
@@ -42,6 +44,7 @@ class Candidate(Peer):
         super().__init__(channel, words, open_handed=True)
         self.limits = limits
         self.module = types.ModuleType("__main__")
+        vars(builtins).update(notebook_names())
         self.lent: dict[str, Any] = {}
         self.cells: set[str] = set()
         sys.modules["__main__"] = self.module

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from proctor.magics import without_magics
+from proctor.magics import notebook_names, without_magics
 from proctor.reading import LooseCell, Unreadable, read
 
 NOTHING = "nothing is written here yet"
@@ -105,7 +105,7 @@ def check(notebook: str | Path) -> Result:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     except Unreadable as error:
         raise ValueError(f"{path}: {error}") from None
-    names: dict[str, Any] = {"__name__": "__main__"}
+    names: dict[str, Any] = {"__name__": "__main__"} | notebook_names()
     found = []
     for number, cell in enumerate(cells, 1):
         if cell.kind == "code" and cell.source.strip():

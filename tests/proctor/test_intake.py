@@ -314,6 +314,14 @@ def test_a_notebook_with_bytes_written_over_it_is_taken_in_or_named(noise, place
         ("text = '''\n%d\n!x\n'''", "text = '''\n%d\n!x\n'''"),
         ("x = (\n%time", "x = (\n%time"),
         ("a = 7 \\\n% 4", "a = 7 \\\n% 4"),
+        ("!pip install a \\\n  b \\\n  c\nx = 1", "pass\n\n\nx = 1"),
+        ("if x:\n    %timeit f(\\\n  x)\ny = 1", "if x:\n    pass\n\ny = 1"),
+        ("t = %timeit -o f(x)\nx = 1", "t = None\nx = 1"),
+        ("if x:\n  a, b['c'] =!ls \\\n  -l\n  x = 1", "if x:\n  a, b['c'] =[]\n\n  x = 1"),
+        ("x =! y", "x =[]"),
+        ("x = 'a %b' % c\nx = !ls", "x = 'a %b' % c\nx = []"),
+        ("if x == 3:\n    y %= 2\n%time", "if x == 3:\n    y %= 2\npass"),
+        (" " * 20_000 + "=" + " " * 20_000 + "(", " " * 20_000 + "=" + " " * 20_000 + "("),
     ],
 )
 def test_commands_of_the_notebook_are_taken_out_and_python_is_left_alone(source, plain):
