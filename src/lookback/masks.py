@@ -101,8 +101,8 @@ def window(
     query = torch.arange(T, device=device)[:, None] + offset
     key = torch.arange(S, device=device)
     distance = query - key  # T S, positive where the key lies in the past
-    near = (distance < width) | (key < sinks)
-    return near & (distance >= 0) if causal else near & ((distance > -width) | (key < sinks))
+    near = (distance.abs() < width) | (key < sinks)
+    return near & (distance >= 0) if causal else near
 
 
 def check(mask: Tensor, shape: tuple[int, ...]) -> None:
@@ -113,14 +113,18 @@ def check(mask: Tensor, shape: tuple[int, ...]) -> None:
     """
     if mask.dtype != torch.bool:
         raise ValueError(f"a mask must be boolean (True = may attend), got {mask.dtype}")
-    try:
-        broadcast = torch.broadcast_shapes(mask.shape, shape)
-    except RuntimeError:
-        broadcast = None
-    if broadcast != torch.Size(shape):
+    if not broadcasts(mask.shape, shape):
         raise ValueError(
             f"a mask of shape {tuple(mask.shape)} does not broadcast to the scores' {tuple(shape)}"
         )
+
+
+def broadcasts(shape: tuple[int, ...], to: tuple[int, ...]) -> bool:
+    """Whether one shape broadcasts to the other, which stays as it is."""
+    try:
+        return torch.broadcast_shapes(shape, to) == torch.Size(to)
+    except RuntimeError:
+        return False
 
 
 def _check_lengths(T: int, S: int) -> None:
