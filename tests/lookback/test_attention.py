@@ -250,6 +250,7 @@ def test_bidirectional_attention_is_permutation_equivariant_and_causal_is_not():
             "source has width 6, got 8",
         ),
         (lambda: split_heads(torch.randn(2, 3, 10), 4), "width 10 is not divisible by 4 heads"),
+        (lambda: split_heads(torch.randn(8), 2), r"need 2 axes \(T, D\) or more, got \(8,\)"),
         (lambda: merge_heads(torch.randn(3, 4)), r"need 3 axes \(H, T, K\) or more, got \(3, 4\)"),
     ],
 )

@@ -299,6 +299,14 @@ X = torch.randn(2, 3, 4)
         (lambda: alignment("dot", 4, 4)(X.long(), X), "query must be floating point"),
         (lambda: alignment("dot", 4, 4)(X, X.double()), "float32 but the memory torch.float64"),
         (lambda: alignment("dot", 4, 4)(X, X, torch.ones(3, 3)), "a mask must be boolean"),
+        *(
+            (
+                lambda name=name, keys=keys: alignment(name, 4, 4)(X, X, keys=keys),
+                rf"keys .* \(2, 3, 4\), got \({keys.shape[0]}, {keys.shape[1]}, {keys.shape[2]}\)",
+            )
+            for name in ALIGNMENTS
+            for keys in (X[:1], X[:, :1], X[..., :1])
+        ),
         (
             lambda: alignment("dot", 4, 4)(X, X, torch.ones(3, 4, dtype=torch.bool)),
             "does not broadcast",

@@ -58,6 +58,23 @@ def test_a_bias_needs_no_mask(kernel, causal):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kv_heads", [2, 4])
+@pytest.mark.parametrize("axes", [0, 1])
+def test_a_mask_or_a_bias_of_few_axes_serves_every_query(device, kernel, kv_heads, axes):
+    layer = MultiHeadAttention(8, 4, kv_heads=kv_heads, kernel=kernel).to(device)
+    x = torch.randn(2, 3, 8, device=device)
+    mask = (
+        torch.tensor([True, False, True], device=device) if axes else torch.tensor(True).to(device)
+    )
+    torch.testing.assert_close(layer(x, mask=mask), layer(x, mask=mask.expand(2, 3, 3)))
+    if kernel in BIASED:
+        bias = torch.randn(3, device=device) if axes else torch.tensor(0.5, device=device)
+        for more in ({}, {"mask": mask}):
+            expected = layer(x, bias=bias.expand(2, 4, 3, 3), **more)
+            torch.testing.assert_close(layer(x, bias=bias, **more), expected)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("offset", [0, 1, 2])
 def test_a_mask_and_causality_close_together_what_each_closes(kernel, offset):
     q, k, v = torch.randn(2, 4, 8), torch.randn(2, 7, 8), torch.randn(2, 7, 5)
@@ -359,6 +376,38 @@ def test_a_sliding_cache_gives_attention_behind_a_window_mask():
     torch.testing.assert_close(torch.cat(pieces, 1), whole)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("kernel", BIASED)
+@pytest.mark.parametrize("store", [Cache, SlidingCache])
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ({"mask": torch.ones(3, 7, dtype=torch.bool)}, "a mask of shape"),
+        ({"mask": torch.ones(3, 6)}, "a mask must be boolean"),
+        ({"bias": torch.ones(3, 7)}, "a bias of shape"),
+        ({"bias": torch.ones(3, 6).double()}, "the bias is torch.float64"),
+    ],
+)
+def test_a_refused_call_leaves_the_cache_as_it_was(kernel, store, refused, message):
+    layer, cache = MultiHeadAttention(8, 2, kernel=kernel), store(9)
+    with torch.no_grad():
+        layer(torch.randn(2, 3, 8), cache=cache, causal=True)
+        with pytest.raises(ValueError, match=message):
+            layer(torch.randn(2, 3, 8), cache=cache, causal=True, **refused)
+    assert cache.length == 3
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_what_a_layer_cannot_do_with_a_cache_writes_nothing_into_it():
+    x, cache = torch.randn(2, 3, 8), SlidingCache(9)
+    with torch.no_grad(), pytest.raises(ValueError, match="a sliding cache is causal"):
+        MultiHeadAttention(8, 2)(x, cache=cache)
+    tiled = MultiHeadAttention(8, 2, kernel="tiled")
+    with torch.no_grad(), pytest.raises(ValueError, match="takes no bias"):
+        tiled(x, cache=cache, causal=True, bias=torch.zeros(3, 3))
+    assert cache.length == 0
+
+
 def test_one_head_is_attention_of_the_whole_width():
     layer = MultiHeadAttention(6, 1)
     x = torch.randn(2, 5, 6)
@@ -407,6 +456,9 @@ X = torch.zeros(1, 3, 8)
     ("build", "message"),
     [
         (lambda: MultiHeadAttention(8, 0), "width 8 is not divisible by 0 heads"),
+        (lambda: MultiHeadAttention(0, 4), "^widths must be at least 1, got 0 and 0$"),
+        (lambda: MultiHeadAttention(-4, 4), "^widths must be at least 1, got -4 and -4$"),
+        (lambda: MultiHeadAttention(8, 4, source_width=0), "at least 1, got 8 and 0$"),
         (lambda: MultiHeadAttention(8, 4, dropout=1.0), r"\[0, 1\), got 1.0"),
         (lambda: MultiHeadAttention(8, 4, dropout=-0.1), r"\[0, 1\), got -0.1"),
         (lambda: MultiHeadAttention(8, 4, kv_heads=3), "4 heads cannot share 3 heads"),
@@ -418,6 +470,14 @@ X = torch.zeros(1, 3, 8)
         (
             lambda: MultiHeadAttention(8, 2)(X[..., :6], kv=(X, X)),
             "^this layer's input has width 8, got 6$",
+        ),
+        (
+            lambda: MultiHeadAttention(8, 4, kv_heads=2)(X, kv=(torch.zeros(1, 4, 3, 2),) * 2),
+            r"^this layer has 2 heads of keys and values, got shape \(1, 4, 3, 2\)$",
+        ),
+        (
+            lambda: MultiHeadAttention(8, 2)(X, kv=(torch.zeros(1, 2, 3, 4), X)),
+            r"^this layer has 2 heads of keys and values, got shape \(1, 3, 8\)$",
         ),
         (
             lambda: MultiHeadAttention(8, 2).project_source(X[..., :6]),

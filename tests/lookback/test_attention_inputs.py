@@ -9,7 +9,7 @@ from lookback import masks
 from lookback.attention.inputs import check_tokens, check_vectors, padding_mask
 
 
-@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
 @pytest.mark.parametrize("shape", [(2, 3), (1, 1), (0, 3)])
 def test_tokens_from_the_first_to_the_last_of_the_vocabulary_pass(device, shape, dtype):
     tokens = torch.zeros(shape, dtype=dtype, device=device)
@@ -43,8 +43,10 @@ X = torch.zeros(2, 3, 4)
 @pytest.mark.parametrize(
     ("look", "message"),
     [
-        (lambda: check_tokens(X[..., 0], 5), "^tokens must be integers, got torch.float32$"),
-        (lambda: check_tokens(X[..., 0].bool(), 5), "^tokens must be integers, got torch.bool$"),
+        (lambda: check_tokens(X[..., 0], 5), "^tokens must be int64 or int32, got torch.float32$"),
+        (lambda: check_tokens(X[..., 0].bool(), 5), "^tokens must be .*, got torch.bool$"),
+        (lambda: check_tokens(X[..., 0].byte(), 5), "^tokens must be .*, got torch.uint8$"),
+        (lambda: check_tokens(X[..., 0].short(), 5), "^tokens must be .*, got torch.int16$"),
         (lambda: check_tokens(X.long(), 5), r"^tokens need 2 axes \(B, T\), got \(2, 3, 4\)$"),
         (lambda: check_tokens(X[0, 0].long(), 5), r"need 2 axes \(B, T\), got \(4,\)$"),
         (lambda: check_tokens(X[:, :0, 0].long(), 5), "^the sequence is empty: it has 0 tokens$"),

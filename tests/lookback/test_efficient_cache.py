@@ -153,6 +153,33 @@ def test_a_cache_names_what_it_cannot_do(act, message):
         act()
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.parametrize("held", [2, 6])
+@pytest.mark.parametrize("make", [lambda: Cache(9), lambda: SlidingCache(3, sinks=1)])
+def test_a_refused_call_writes_nothing(make, held, T):
+    store, twin, tokens = make(), make(), some_tokens(held)
+    in_pieces(*tokens, store, [1] * held), in_pieces(*tokens, twin, [1] * held)
+    mask = torch.ones(T, 20, dtype=torch.bool)
+    with pytest.raises(ValueError, match="a mask of shape"):
+        cache.attention(*some_tokens(T), mask, cache=store)
+    if isinstance(store, SlidingCache):
+        with pytest.raises(ValueError, match="a sliding cache is causal"):
+            cache.attention(*some_tokens(T), cache=store, causal=False)
+    assert store.length == held
+    more = some_tokens(3)
+    expected = in_pieces(*more, twin, [1, 2])
+    torch.testing.assert_close(in_pieces(*more, store, [1, 2]), expected)
+
+
+@pytest.mark.parametrize("store", [Cache(20), SlidingCache(4), SlidingCache(3, sinks=1)])
+def test_a_cache_knows_how_many_keys_it_will_give_back(store):
+    for T in (2, 1, 3, 1, 1, 4, 1):
+        expected = store.coming(T)
+        keys, _, positions = store.append(*some_tokens(T)[1:])
+        assert keys.shape[-2] == len(positions) == expected
+
+
 def test_a_sliding_cache_cropped_twice_refuses_what_it_no_longer_holds():
     store = filled(SlidingCache(3), T=8)
     store.crop(7)

@@ -55,6 +55,14 @@ def test_a_padded_source_is_encoded_as_it_would_be_alone(cell, bidirectional, la
             torch.testing.assert_close(mine[:, b], expected[:, 0])
 
 
+@pytest.mark.parametrize("lengths", [None, LENGTHS[:0]])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_batch_of_no_sources_has_no_states(cell, lengths):
+    memory, final = Encoder(V, hidden=H, cell=cell)(torch.zeros(0, S, dtype=torch.int64), lengths)
+    assert memory.shape == (0, S, H)
+    assert {tuple(state.shape) for state in final} == {(1, 0, H)}
+
+
 def test_the_final_state_is_the_last_of_the_forward_and_the_first_of_the_backward_reading():
     encoder = Encoder(V, hidden=H)
     memory, (h,) = encoder(torch.randint(0, V, (B, S)), LENGTHS)
@@ -302,7 +310,14 @@ SOURCE = torch.zeros(2, 4, dtype=torch.int64)
         (lambda: Seq2Seq(V, V, hidden=0), "hidden 0"),
         (lambda: Seq2Seq(V, V, layers=0), "0 layers"),
         (lambda: Seq2Seq(V, V, dropout=1.0), r"\[0, 1\), got 1.0"),
-        (lambda: Seq2Seq(V, 0), "at least 1 token, got 0"),
+        (lambda: Seq2Seq(V, 0), "the target needs at least 1 token .*, got 0 and 32$"),
+        (lambda: Seq2Seq(0, V), "the source needs at least 1 token .*, got 0 and 32$"),
+        (lambda: Seq2Seq(-1, V), "at least 1 token of at least 1 feature, got -1 and 32$"),
+        (lambda: Seq2Seq(V, V, embedding=-1), "the source needs at least 1 token .* got 9 and -1$"),
+        (
+            lambda: Decoder(V, H, embedding=0),
+            "at least 1 token of at least 1 feature, got 9 and 0$",
+        ),
         (lambda: Seq2Seq(V, V, input_width=3), "either tokens .* got 9 and 3"),
         (lambda: Seq2Seq(None, V), "got None and None"),
         (lambda: Seq2Seq(V, V, attention="soft"), "unknown attention 'soft'"),
@@ -313,11 +328,13 @@ SOURCE = torch.zeros(2, 4, dtype=torch.int64)
         (lambda: Seq2Seq(None, V, input_width=3, hidden=32, tied=True), "got None and 9"),
         (lambda: Seq2Seq(V, V, input_feeding=True), "got attention None"),
         (lambda: Seq2Seq(V, V, attention="additive", input_feeding=True), "order 'bahdanau'"),
-        (lambda: model()(SOURCE.float(), SOURCE), "must be integers, got torch.float32"),
+        (lambda: model()(SOURCE.float(), SOURCE), "must be int64 or int32, got torch.float32"),
         (lambda: model()(SOURCE[0], SOURCE), "2 axes"),
         (lambda: model()(SOURCE[:, :0], SOURCE), "the sequence is empty"),
         (lambda: model()(SOURCE, SOURCE + V), "run from 9 to 9, the vocabulary has 9"),
         (lambda: model()(SOURCE, SOURCE[:1]), "2 sources but 1 targets"),
+        (lambda: model()(SOURCE, SOURCE[0], forcing=0.5), r"2 axes \(B, T\), got \(4,\)"),
+        (lambda: model()(SOURCE, SOURCE[:, :0], forcing=0.5), "it has 0 tokens"),
         (lambda: model()(SOURCE, SOURCE, torch.tensor([4, 0])), "at least 1 position, got 0"),
         (lambda: model()(SOURCE, SOURCE, torch.tensor([4, 5])), "0 to 4, the padded length"),
         (lambda: model()(SOURCE, SOURCE, torch.tensor([4])), r"2 sequences but .* \(1,\)"),

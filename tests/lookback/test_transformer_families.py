@@ -205,7 +205,7 @@ TOKENS = torch.zeros(2, 4, dtype=torch.int64)
         ),
         (lambda: DecoderOnly(Config(input_width=3)), "give the config a vocabulary"),
         (lambda: EncoderDecoder(Config(input_width=3)), "give the config a target_vocabulary"),
-        (lambda: DecoderOnly(SMALL)(TOKENS.float()), "must be integers, got torch.float32"),
+        (lambda: DecoderOnly(SMALL)(TOKENS.float()), "must be int64 or int32, got torch.float32"),
         (lambda: DecoderOnly(SMALL)(TOKENS[0]), r"2 axes \(B, T\), got \(4,\)"),
         (lambda: DecoderOnly(SMALL)(TOKENS[:, :0]), "the sequence is empty"),
         (lambda: DecoderOnly(SMALL)(TOKENS + 11), "run from 11 to 11, the vocabulary has 11"),

@@ -28,6 +28,7 @@ class AdditiveAttention(Lookup):
         width = query_width if width is None else width
         if width < 1:
             raise ValueError(f"the score needs at least 1 hidden unit, got {width}")
+        self.key_width = width
         self.W_a = nn.Linear(query_width, width, bias=False)
         self.U_a = nn.Linear(memory_width, width, bias=False)
         self.v_a = nn.Linear(width, 1, bias=False)

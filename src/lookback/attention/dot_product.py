@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lookback import masks
 from lookback.efficient import reference, tiled
 
 # Exact ways by name. Those with options of their own (a window, a layout) come as functions:
@@ -93,7 +94,7 @@ def attention_weights(
     reference.check_inputs(q, k)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = (q * scale) @ k.mT
-    scores = scores + _checked_bias(bias, q, k)  # *batch T S
+    scores = scores + checked_bias(bias, q, k.shape[-2])  # *batch T S
     mask = reference.combine(mask, causal, offset, scores)
     return scores.softmax(-1) if mask is None else reference.masked_softmax(scores, mask)
 
@@ -114,8 +115,10 @@ def split_heads(x: Float[Tensor, "*batch T D"], H: int) -> Float[Tensor, "*batch
     """Cut the width into ``H`` heads, each with ``D / H`` neighbouring features.
 
     Raises:
-        ValueError: if the width is not divisible by ``H``.
+        ValueError: if ``x`` has fewer than 2 axes, or its width is not divisible by ``H``.
     """
+    if x.ndim < 2:
+        raise ValueError(f"heads to split need 2 axes (T, D) or more, got {tuple(x.shape)}")
     D = x.shape[-1]
     if H < 1 or D % H:
         raise ValueError(f"width {D} is not divisible by {H} heads")
@@ -173,19 +176,26 @@ def _fused(q, k, v, mask, causal, offset, scale, bias, enable_gqa=False):
     scores = q.new_empty(()).expand(*q.shape[:-2], T, S)  # a shape without its memory
     mask = reference.combine(mask, causal, offset, scores)
     if bias is not None:
-        bias = _checked_bias(bias, q, k)
+        bias = checked_bias(bias, q, S)
         mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+    if mask is not None:
+        mask = torch.atleast_2d(mask)  # torch's kernels look for an axis of queries
     return F.scaled_dot_product_attention(q, k, v, mask, **options)
 
 
-def _checked_bias(bias: Tensor, q: Tensor, k: Tensor) -> Tensor:
-    shape = (*q.shape[:-1], k.shape[-2])
+def checked_bias(
+    bias: Float[Tensor, "..."], q: Float[Tensor, "*batch T K"], S: int
+) -> Float[Tensor, "..."]:
+    """The bias on the scores of ``q`` to ``S`` keys; under autocast, in the dtype of ``q``.
+
+    Raises:
+        ValueError: if it has another dtype than ``q``, or does not broadcast to the scores.
+    """
+    shape = (*q.shape[:-1], S)
+    if torch.is_autocast_enabled(q.device.type):
+        bias = bias.to(q.dtype)
     if bias.dtype != q.dtype:
         raise ValueError(f"the bias is {bias.dtype} but the queries are {q.dtype}")
-    try:
-        fits = torch.broadcast_shapes(bias.shape, shape) == torch.Size(shape)
-    except RuntimeError:
-        fits = False
-    if not fits:
+    if not masks.broadcasts(bias.shape, shape):
         raise ValueError(f"a bias of shape {tuple(bias.shape)} does not broadcast to {shape}")
     return bias

@@ -15,8 +15,8 @@ def check_tokens(tokens: Tensor, vocabulary: int) -> None:
     Raises:
         ValueError: naming the shape, the dtype or the token that does not fit.
     """
-    if tokens.is_floating_point() or tokens.dtype == torch.bool:
-        raise ValueError(f"tokens must be integers, got {tokens.dtype}")
+    if tokens.dtype not in (torch.int64, torch.int32):  # what an embedding can look up
+        raise ValueError(f"tokens must be int64 or int32, got {tokens.dtype}")
     if tokens.ndim != 2:
         raise ValueError(f"tokens need 2 axes (B, T), got {tuple(tokens.shape)}")
     if tokens.shape[1] == 0:

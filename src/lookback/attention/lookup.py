@@ -31,6 +31,7 @@ class Lookup(nn.Module):
         if query_width < 1 or memory_width < 1:
             raise ValueError(f"widths must be at least 1, got {query_width} and {memory_width}")
         self.query_width, self.memory_width = query_width, memory_width
+        self.key_width = memory_width  # of what :meth:`keys` gives back
 
     def keys(self, memory: Float[Tensor, "B S W"]) -> Float[Tensor, "B S K"]:
         """The part of the score that hangs on the memory alone: computed once a source."""
@@ -78,8 +79,14 @@ class Lookup(nn.Module):
             ValueError: if shapes or dtypes do not fit, the memory is empty, or the mask is not
                 boolean or does not broadcast.
         """
+        if torch.is_autocast_enabled(query.device.type):  # recurrences of one width differ in dtype
+            memory = memory.to(query.dtype)
         self._check(query, memory, mask)
-        scores = self.scores(query, self.keys(memory) if keys is None else keys)
+        keys = self.keys(memory) if keys is None else keys
+        wanted = (*memory.shape[:2], self.key_width)
+        if tuple(keys.shape) != wanted:
+            raise ValueError(f"keys of this memory have shape {wanted}, got {tuple(keys.shape)}")
+        scores = self.scores(query, keys)
         weights = self.align(query, scores, mask, offset)
         return weights @ memory, weights
 
@@ -133,7 +140,7 @@ class LocalAttention(Lookup):
         super().__init__(score.query_width, score.memory_width)
         if window < 1:
             raise ValueError(f"the window must reach at least 1 position, got {window}")
-        self.score, self.window = score, window
+        self.score, self.window, self.key_width = score, window, score.key_width
         width = score.query_width
         self.W_p = nn.Linear(width, width, bias=False) if predictive else None
         self.v_p = nn.Linear(width, 1, bias=False) if predictive else None

@@ -50,6 +50,7 @@ class GeneralAttention(Lookup):
 
     def __init__(self, query_width: int, memory_width: int) -> None:
         super().__init__(query_width, memory_width)
+        self.key_width = query_width
         self.W_a = nn.Linear(memory_width, query_width, bias=False)
 
     def keys(self, memory: Float[Tensor, "B S W"]) -> Float[Tensor, "B S D"]:
@@ -82,6 +83,7 @@ class ConcatAttention(Lookup):
         width = query_width if width is None else width
         if width < 1:
             raise ValueError(f"the score needs at least 1 hidden unit, got {width}")
+        self.key_width = width
         self.W_a = nn.Linear(query_width + memory_width, width, bias=False)
         self.v_a = nn.Linear(width, 1, bias=False)
 

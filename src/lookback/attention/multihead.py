@@ -13,6 +13,7 @@ from lookback.attention.dot_product import (
     Kernel,
     attention_weights,
     check_kernel,
+    checked_bias,
     merge_heads,
     scaled_dot_product_attention,
     shared_sdpa,
@@ -46,8 +47,8 @@ class MultiHeadAttention(nn.Module):
         kernel: as in :func:`scaled_dot_product_attention`.
 
     Raises:
-        ValueError: if ``H`` does not divide ``D`` or ``kv_heads`` not ``H``, the dropout is out of
-            range, or the kernel is unknown.
+        ValueError: if a width is below 1, ``H`` does not divide ``D`` or ``kv_heads`` not ``H``,
+            the dropout is out of range, or the kernel is unknown.
     """
 
     def __init__(
@@ -65,6 +66,9 @@ class MultiHeadAttention(nn.Module):
     ) -> None:
         super().__init__()
         kv_heads = H if kv_heads is None else kv_heads
+        source_width = D if source_width is None else source_width
+        if min(D, source_width) < 1:
+            raise ValueError(f"widths must be at least 1, got {D} and {source_width}")
         if H < 1 or D % H:
             raise ValueError(f"width {D} is not divisible by {H} heads")
         if kv_heads < 1 or H % kv_heads:
@@ -74,7 +78,7 @@ class MultiHeadAttention(nn.Module):
         check_kernel(kernel)
         self.D, self.H, self.kv_heads, self.dropout = D, H, kv_heads, dropout
         self.rotary, self.kernel = rotary, kernel
-        self.source_width = D if source_width is None else source_width
+        self.source_width = source_width
         self.kv_width = kv_heads * (D // H)
         if self.source_width == D and kv_heads == H:
             self.in_proj_weight = nn.Parameter(torch.empty(3 * D, D))  # W_q, W_k, W_v stacked
@@ -125,13 +129,13 @@ class MultiHeadAttention(nn.Module):
 
         Raises:
             ValueError: if a width, the mask or the bias does not fit, or more than one of
-                ``source``, ``cache`` and ``kv`` is given.
+                ``source``, ``cache`` and ``kv`` is given. The cache is then as it was.
         """
-        q, k, v, near = self._inputs(x, source, cache, kv, causal)
         mask = self._per_head(mask)
-        if cache is not None:  # the cache knows which of its keys lie in each query's past
-            causal = False
-            mask = near if mask is None else mask if near is None else mask & near
+        q, k, v = self._inputs(x, source, cache, kv)
+        if cache is not None:
+            k, v, mask = self._extend(cache, q, k, v, mask, causal, bias)
+            causal = False  # the mask says which keys of the cache lie in each query's past
         dropped = self.training and self.dropout
         if self.kernel == "sdpa" and self.kv_heads < self.H and not dropped:
             mixed = shared_sdpa(q, k, v, mask, causal=causal, bias=bias)
@@ -156,7 +160,7 @@ class MultiHeadAttention(nn.Module):
         bias: Float[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "B H T S"]:
         """The weights of every head, for looking at. Args, Raises: as :meth:`forward`."""
-        q, k, _, _ = self._inputs(x, source, None, None, causal)
+        q, k, _ = self._inputs(x, source, None, None)
         k = self._for_each_query_head(k)
         return attention_weights(q, k, self._per_head(mask), causal=causal, bias=bias)
 
@@ -187,24 +191,32 @@ class MultiHeadAttention(nn.Module):
             k, v = F.linear(source, W_k, b_k), F.linear(source, W_v, b_v)
         return self._heads(k, self.k_norm), self._heads(v)
 
-    def _inputs(self, x, source, cache, kv, causal) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Queries (``H`` heads), keys and values (``kv_heads``), and what the cache shows them."""
+    def _inputs(self, x, source, cache, kv) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (``H`` heads), and the keys and values (``kv_heads``) that come with them."""
         if sum(extra is not None for extra in (source, cache, kv)) > 1:
             raise ValueError("give one of source, cache and kv: each says what is asked")
-        near = None
         if kv is not None:
             self._check("input", x, self.D)
             q = self._heads(F.linear(x, self._projections()[0], self._biases()[0]), self.q_norm)
-            k, v = kv
-        else:
-            q, k, v = self.project(x, source)
-            offset = 0 if cache is None else cache.length
-            if self.rotary is not None and source is None:
-                q, k = self.rotary(q, offset), self.rotary(k, offset)
-            if cache is not None:
-                k, v, positions = cache.append(k, v)
-                near = cache.visible(positions, x.shape[1], causal=causal)
-        return q, k, v, near
+            for part in kv:
+                if part.ndim != 4 or part.shape[1] != self.kv_heads:
+                    raise ValueError(
+                        f"this layer has {self.kv_heads} heads of keys and values, got shape "
+                        f"{tuple(part.shape)}"
+                    )
+            return q, *kv
+        q, k, v = self.project(x, source)
+        offset = 0 if cache is None else cache.length
+        if self.rotary is not None and source is None:
+            q, k = self.rotary(q, offset), self.rotary(k, offset)
+        return q, k, v
+
+    def _extend(self, cache, q, k, v, mask, causal, bias) -> tuple[Tensor, Tensor, Tensor | None]:
+        """All keys and values, with the new ones, and which of them each query may see."""
+        if bias is not None:  # what is refused must not have been written
+            check_kernel(self.kernel, biased=True)
+            checked_bias(bias, q, cache.coming(q.shape[-2]))
+        return cache.extend(q, k, v, mask, causal=causal)
 
     def _for_each_query_head(self, x: Tensor) -> Tensor:
         """B kv_heads S K -> B H S K: query head h reads head ⌊h · kv_heads / H⌋."""

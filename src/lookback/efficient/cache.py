@@ -47,15 +47,54 @@ def attention(
     reference.check_inputs(q, k, v)
     if q.shape[-2] != k.shape[-2]:
         raise ValueError(f"there are {q.shape[-2]} new queries but {k.shape[-2]} new keys")
-    keys, values, positions = cache.append(k, v)
-    near = cache.visible(positions, q.shape[-2], causal=causal)
-    if mask is not None:
-        masks.check(mask, (*q.shape[:-1], len(positions)))
-        near = mask if near is None else mask & near
+    keys, values, near = cache.extend(q, k, v, mask, causal=causal)
     return reference.attention(q, keys, values, near, scale=scale)
 
 
-class Cache:
+class _Kept:
+    """What both caches share."""
+
+    slides = False
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._k: Tensor | None = None
+        self._v: Tensor | None = None
+
+    def extend(
+        self,
+        q: Float[Tensor, "*batch T K"],
+        k: Float[Tensor, "*kept T K"],
+        v: Float[Tensor, "*kept T V"],
+        mask: Bool[Tensor, "..."] | None = None,
+        *,
+        causal: bool = True,
+    ) -> tuple[Float[Tensor, "*kept S K"], Float[Tensor, "*kept S V"], Bool[Tensor, "..."] | None]:
+        """:meth:`append`, and the mask of what each query may see; None where that is all.
+
+        Args, Raises: as :func:`attention`. A call that is refused writes nothing.
+        """
+        if self.slides and not causal:
+            raise ValueError("a sliding cache is causal: keys of later tokens are never held")
+        T = q.shape[-2]
+        if mask is not None:
+            masks.check(mask, (*q.shape[:-1], self.coming(T)))
+        keys, values, positions = self.append(k, v)
+        near = self._visible(positions, T) if causal else None
+        return keys, values, near if mask is None else mask if near is None else mask & near
+
+    def reorder(self, index: Int[Tensor, " B"]) -> None:
+        """Let row ``i`` of the first batch axis go on from what row ``index[i]`` holds."""
+        if self._k is not None:
+            self._k, self._v = self._k[index], self._v[index]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes set aside."""
+        return 0 if self._k is None else self._k.nbytes + self._v.nbytes
+
+
+class Cache(_Kept):
     """Every key and value so far, in memory set aside for ``capacity`` tokens.
 
     Shapes, dtype and device are those of the first :meth:`append`.
@@ -73,9 +112,12 @@ class Cache:
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
             raise ValueError(f"a cache needs room for at least 1 token, got {capacity}")
-        self.capacity, self.length = capacity, 0
-        self._k: Tensor | None = None
-        self._v: Tensor | None = None
+        super().__init__()
+        self.capacity = capacity
+
+    def coming(self, T: int) -> int:
+        """How many keys :meth:`append` will give back for ``T`` new tokens."""
+        return self.length + T
 
     def append(
         self, k: Float[Tensor, "*batch T K"], v: Float[Tensor, "*batch T V"]
@@ -105,11 +147,9 @@ class Cache:
         positions = torch.arange(end, device=k.device)
         return self._k[..., :end, :], self._v[..., :end, :], positions
 
-    def visible(
-        self, positions: Int[Tensor, " S"], T: int, *, causal: bool = True
-    ) -> Bool[Tensor, "T S"] | None:
+    def _visible(self, positions: Int[Tensor, " S"], T: int) -> Bool[Tensor, "T S"] | None:
         """Which of ``positions`` each of the last ``T`` tokens may attend to; None where all."""
-        if not causal or T == 1:
+        if T == 1:
             return None
         query = torch.arange(self.length - T, self.length, device=positions.device)[:, None]
         return positions <= query
@@ -123,18 +163,8 @@ class Cache:
         _check_crop(length, self.length)
         self.length = length
 
-    def reorder(self, index: Int[Tensor, " B"]) -> None:
-        """Let row ``i`` of the first batch axis go on from what row ``index[i]`` holds."""
-        if self._k is not None:
-            self._k, self._v = self._k[index], self._v[index]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes set aside."""
-        return 0 if self._k is None else self._k.nbytes + self._v.nbytes
-
-
-class SlidingCache:
+class SlidingCache(_Kept):
     """The last ``width`` keys and values, and the first ``sinks`` of all (Xiao et al. 2023).
 
     The same keys as in :func:`lookback.masks.window`; memory stays at ``sinks + width`` tokens.
@@ -150,14 +180,20 @@ class SlidingCache:
         ValueError: if ``width`` is below 1 or ``sinks`` negative.
     """
 
+    slides = True
+
     def __init__(self, width: int, *, sinks: int = 0) -> None:
         if width < 1 or sinks < 0:
             raise ValueError(f"need width ≥ 1 and sinks ≥ 0, got {width} and {sinks}")
-        self.width, self.sinks, self.length = width, sinks, 0
+        super().__init__()
+        self.width, self.sinks = width, sinks
         self._gone = 0  # every position before this one, the sinks apart, has been overwritten
-        self._k: Tensor | None = None
-        self._v: Tensor | None = None
         self._positions: Tensor | None = None
+
+    def coming(self, T: int) -> int:
+        """How many keys :meth:`append` will give back for ``T`` new tokens."""
+        room = self.sinks + self.width
+        return min(self.length + 1, room) if T == 1 else min(self.length, room) + T
 
     def append(
         self, k: Float[Tensor, "*batch T K"], v: Float[Tensor, "*batch T V"]
@@ -195,16 +231,8 @@ class SlidingCache:
         keys, values = torch.cat([before[0], k], -2), torch.cat([before[1], v], -2)
         return keys, values, torch.cat([before[2], new])
 
-    def visible(
-        self, positions: Int[Tensor, " S"], T: int, *, causal: bool = True
-    ) -> Bool[Tensor, "T S"]:
-        """Which of ``positions`` each of the last ``T`` tokens may attend to.
-
-        Raises:
-            ValueError: if ``causal`` is off: a window that slides holds no future.
-        """
-        if not causal:
-            raise ValueError("a sliding cache is causal: keys of later tokens are never held")
+    def _visible(self, positions: Int[Tensor, " S"], T: int) -> Bool[Tensor, "T S"]:
+        """Which of ``positions`` each of the last ``T`` tokens may attend to."""
         query = torch.arange(self.length - T, self.length, device=positions.device)[:, None]
         distance = query - positions
         near = (distance < self.width) | (positions < self.sinks)
@@ -226,16 +254,6 @@ class SlidingCache:
         if self._positions is not None:
             self._positions[self._positions >= length] = -1
         self.length = length
-
-    def reorder(self, index: Int[Tensor, " B"]) -> None:
-        """Let row ``i`` of the first batch axis go on from what row ``index[i]`` holds."""
-        if self._k is not None:
-            self._k, self._v = self._k[index], self._v[index]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes set aside."""
-        return 0 if self._k is None else self._k.nbytes + self._v.nbytes
 
     def _held(self) -> tuple[Tensor, Tensor, Tensor]:
         held = min(self.length, self.sinks + self.width)

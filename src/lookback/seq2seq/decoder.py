@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lookback.attention import alignment
 from lookback.attention.inputs import check_tokens
-from lookback.seq2seq.encoder import make_rnn
+from lookback.seq2seq.encoder import check_sizes, make_rnn
 
 ORDERS = ("bahdanau", "luong")
 CONTEXTS = ("each", "once")
@@ -109,8 +109,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         order = order or ("bahdanau" if attention == "additive" else "luong")
-        if vocabulary < 1:
-            raise ValueError(f"the target needs at least 1 token, got {vocabulary}")
+        check_sizes("target", vocabulary, embedding)
         if order not in ORDERS:
             raise ValueError(f"unknown order {order!r}; choose one of {', '.join(ORDERS)}")
         if context not in CONTEXTS:
@@ -209,14 +208,13 @@ class Decoder(nn.Module):
         return attentional, weights
 
     def _look(self, query: Tensor, state: State) -> tuple[Tensor, Tensor]:
-        if self.context == "once" and state.context is not None:
-            T = query.shape[1]
-            return state.context.expand(-1, T, -1), state.weights[:, None].expand(-1, T, -1)
-        if self.context == "once":
+        if self.context == "each":
+            return self._attend(query, state)
+        if state.context is None:
             context, weights = self._attend(query[:, :1], state)
             state.context, state.weights = context, weights[:, 0]
-            return self._look(query, state)
-        return self._attend(query, state)
+        T = query.shape[1]
+        return state.context.expand(-1, T, -1), state.weights[:, None].expand(-1, T, -1)
 
     def _attend(self, query: Tensor, state: State) -> tuple[Tensor, Tensor]:
         return self.attention(query, state.memory, state.mask, keys=state.keys, offset=state.length)

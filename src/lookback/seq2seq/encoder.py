@@ -51,6 +51,8 @@ class Encoder(nn.Module):
                 "the source is either tokens (vocabulary) or vectors (input_width), got "
                 f"{vocabulary} and {input_width}"
             )
+        if vocabulary is not None:
+            check_sizes("source", vocabulary, embedding)
         directions = 2 if bidirectional else 1
         if hidden % directions:
             raise ValueError(f"{hidden} features do not divide between {directions} directions")
@@ -84,7 +86,7 @@ class Encoder(nn.Module):
             x = self.embedding(source) * self.scale
         padding_mask(lengths, x)  # for its errors
         x = F.dropout(x, self.dropout, self.training)
-        if lengths is None:
+        if lengths is None or not len(x):  # torch packs no empty batch
             memory, final = self.rnn(x)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -98,6 +100,19 @@ class Encoder(nn.Module):
         if not self.rnn.bidirectional:
             return state
         return state.unflatten(0, (-1, 2)).transpose(1, 2).flatten(2)  # L 2 B · -> L B 2 · -> L B W
+
+
+def check_sizes(side: str, vocabulary: int, embedding: int) -> None:
+    """Refuse an embedding without tokens or features.
+
+    Raises:
+        ValueError: naming both numbers.
+    """
+    if min(vocabulary, embedding) < 1:
+        raise ValueError(
+            f"the {side} needs at least 1 token of at least 1 feature, got {vocabulary} and "
+            f"{embedding}"
+        )
 
 
 def make_rnn(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lookback.attention.inputs import padding_mask
+from lookback.attention.inputs import check_tokens, padding_mask
 from lookback.seq2seq.decoder import Decoder, State
 from lookback.seq2seq.encoder import Encoder
 
@@ -132,6 +132,7 @@ class Seq2Seq(nn.Module):
         state = self._begin(source, source_lengths)
         if forcing == 1:
             return self.decoder(target, state)
+        check_tokens(target, self.decoder.vocabulary)
         token, logits, weights = target[:, :1], [], []
         for t in range(target.shape[1]):
             if t > 0:
