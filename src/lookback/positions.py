@@ -70,8 +70,10 @@ class LearnedPositions(nn.Module):
         """The vectors of positions ``offset … offset + T - 1``, to be added to ``x``.
 
         Raises:
-            ValueError: if ``x`` reaches beyond the last trained position.
+            ValueError: if ``x`` is not floating point, has another width, or reaches beyond the
+                last trained position.
         """
+        _check_vectors(x, self.weight.shape[1])
         end = offset + x.shape[-2]
         if offset < 0 or end > len(self.weight):
             raise ValueError(
@@ -159,10 +161,7 @@ class Rotary:
         Raises:
             ValueError: if ``x`` is not floating point or its last axis is not ``K`` wide.
         """
-        if not x.is_floating_point():
-            raise ValueError(f"queries and keys must be floating point, got {x.dtype}")
-        if x.ndim < 2 or x.shape[-1] != self.K:
-            raise ValueError(f"need shape (…, T, {self.K}), got {tuple(x.shape)}")
+        _check_vectors(x, self.K)
         end = offset + x.shape[-2]
         position = torch.arange(offset, end, device=x.device, dtype=torch.float64)
         angle = torch.outer(position, self.frequencies(x.device))  # T K/2
@@ -176,7 +175,9 @@ class Rotary:
         return turned.flatten(-2).to(x.dtype)
 
 
-def alibi_slopes(H: int, *, device: torch.device | str | None = None) -> Float[Tensor, " H"]:
+def alibi_slopes(
+    H: int, *, device: torch.device | str | None = None, dtype: torch.dtype = torch.float32
+) -> Float[Tensor, " H"]:
     """How fast each head loses interest with distance (Press et al. 2022, section 3).
 
     For a power of two, head ``h`` of ``1 … H`` has slope ``2^(-8h/H)``. For any other count, as in
@@ -191,7 +192,7 @@ def alibi_slopes(H: int, *, device: torch.device | str | None = None) -> Float[T
     power = 2 ** (H.bit_length() - 1)
     slopes = [2 ** (-8 * h / power) for h in range(1, power + 1)]
     slopes += [2 ** (-4 * h / power) for h in range(1, 2 * power + 1, 2)][: H - power]
-    return torch.tensor(slopes, device=device)
+    return torch.tensor(slopes, device=device, dtype=dtype)
 
 
 def alibi(
@@ -225,4 +226,12 @@ def alibi(
         raise ValueError(f"lengths cannot be negative, got T = {T} and S = {S}")
     query = torch.arange(T, device=device)[:, None] + offset
     distance = (query - torch.arange(S, device=device)).abs()  # T S
-    return (-alibi_slopes(H, device=device)[:, None, None] * distance).to(dtype)
+    slopes = alibi_slopes(H, device=device, dtype=torch.float64)
+    return (-slopes[:, None, None] * distance).to(dtype)
+
+
+def _check_vectors(x: Tensor, width: int) -> None:
+    if not x.is_floating_point():
+        raise ValueError(f"vectors must be floating point, got {x.dtype}")
+    if x.ndim < 2 or x.shape[-1] != width:
+        raise ValueError(f"need shape (…, T, {width}), got {tuple(x.shape)}")

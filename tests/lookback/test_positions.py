@@ -159,6 +159,12 @@ def test_alibi_takes_the_slope_times_the_distance_off_each_score(device):
     assert alibi(2, 4).shape == (2, 4, 4)
 
 
+def test_alibi_in_float64_has_slopes_of_that_precision():
+    found = -alibi(12, 1, 2, dtype=torch.float64)[8:, 0, 1]
+    expected = torch.tensor([2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
+
+
 @pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize(
     ("build", "message"),
@@ -170,6 +176,12 @@ def test_alibi_takes_the_slope_times_the_distance_off_each_score(device):
         (lambda: LearnedPositions(4, 0), "got 4 and 0"),
         (lambda: LearnedPositions(4, 2)(torch.randn(3, 2), offset=2), "2 to 4 asked .* 0 to 3"),
         (lambda: LearnedPositions(4, 2)(torch.randn(3, 2), offset=-1), "-1 to 1 asked"),
+        (lambda: LearnedPositions(4, 2)(torch.randn(2)), r"need shape \(…, T, 2\), got \(2,\)"),
+        (lambda: LearnedPositions(4, 2)(torch.randn(3, 1)), r"\(…, T, 2\), got \(3, 1\)"),
+        (
+            lambda: LearnedPositions(4, 2)(torch.ones(3, 2).long()),
+            "floating point, got torch.int64",
+        ),
         (lambda: Rotary(5), "an even head width, got 5"),
         (lambda: Rotary(4, scaling="log"), "unknown scaling 'log'; choose one of none, linear"),
         (lambda: Rotary(4, factor=0.5), "factor ≥ 1, got 10000.0 and 0.5"),

@@ -379,6 +379,18 @@ x, h, W_ih, W_hh = torch.randn(2, 3), torch.randn(2, 4), torch.randn(4, 3), torc
             lambda: LSTM(3, 4)(x[None], (h[:1, None],) * 3),
             r"^the state of an LSTM is a pair of tensors \(h, c\)$",
         ),
+        (
+            lambda: LSTM(3, 4)(x[None], ((h, h), h)),
+            r"^the state of an LSTM is a pair of tensors \(h, c\)$",
+        ),
+        (
+            lambda: RNN(3, 4)(x[None], (h, h)),
+            "^the state of this layer is one tensor h$",
+        ),
+        (
+            lambda: GRU(3, 4)(x[None], (h, h)),
+            "^the state of this layer is one tensor h$",
+        ),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([1.0])), "lengths must be integers"),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([1, 2])), "1 sequences need lengths"),
         (lambda: GRU(3, 4)(x[None], None, torch.tensor([3])), "in 0 to 2, .* run from 3 to 3"),

@@ -138,8 +138,10 @@ class _Recurrent(nn.Module):
         return x
 
     def _check_state(self, state: tuple[Tensor, ...], B: int) -> None:
-        if isinstance(state, Tensor) or len(state) != self.parts:
-            raise ValueError("the state of an LSTM is a pair of tensors (h, c)")
+        parts = [state] if isinstance(state, Tensor) else state
+        if len(parts) != self.parts or not all(isinstance(s, Tensor) for s in parts):
+            pair, one = "an LSTM is a pair of tensors (h, c)", "this layer is one tensor h"
+            raise ValueError(f"the state of {pair if self.parts > 1 else one}")
         wanted = (self.num_layers * self.directions, B, self.hidden_size)
         for s in state:
             if tuple(s.shape) != wanted:

@@ -42,7 +42,7 @@ class Config:
         tied: the output layer uses the embedding's weights (Press & Wolf 2017).
         dropout: share dropped of embeddings, weights of attention and sublayer outputs.
         bias: whether projections and layer norms add a bias.
-        eps: added to the variance in every norm.
+        eps: added to the variance in the norms of the blocks (that of ``qk_norm`` has its own).
         kernel: which way attention is computed; see
             :func:`lookback.attention.scaled_dot_product_attention`.
 
