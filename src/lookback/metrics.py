@@ -28,13 +28,15 @@ def token_nats(
         ignore_index: target of positions that are not scored.
 
     Raises:
-        ValueError: if the shapes do not fit, or a target lies out of range.
+        ValueError: if the shapes do not fit, there is no class, targets are no integers, or one
+            lies out of range.
     """
-    if not logits.is_floating_point() or logits.ndim < 1:
-        raise ValueError(f"logits must be floating point, got {logits.dtype} {tuple(logits.shape)}")
+    if not logits.is_floating_point() or logits.ndim < 1 or not logits.shape[-1]:
+        found = f"{logits.dtype} {tuple(logits.shape)}"
+        raise ValueError(f"logits must be floating point, of 1 class or more, got {found}")
     _check_same_shape("logits", logits[..., 0], "targets", targets)
-    scored = targets != ignore_index
-    right = targets[scored]
+    scored = _scored(targets, ignore_index)
+    right = targets[scored].long()
     N = logits.shape[-1]
     if right.numel() and not (0 <= int(right.min()) and int(right.max()) < N):
         found = f"{int(right.min())} to {int(right.max())}"
@@ -84,10 +86,10 @@ def accuracy(
     """Share of scored positions that are right.
 
     Raises:
-        ValueError: if the shapes differ, or no position is scored.
+        ValueError: if the shapes differ, targets are no integers, or no position is scored.
     """
     _check_same_shape("predictions", predictions, "targets", targets)
-    scored = targets != ignore_index
+    scored = _scored(targets, ignore_index)
     if not scored.any():
         raise ValueError(f"accuracy needs a target to score: every one is {ignore_index}")
     return float((predictions == targets)[scored].double().mean())
@@ -102,10 +104,11 @@ def exact_match(
     """Share of sequences that are right at *every* scored position; padded-only ones do not count.
 
     Raises:
-        ValueError: if the shapes differ, or no sequence has a scored position.
+        ValueError: if the shapes differ, targets are no integers, or no sequence has a scored
+            position.
     """
     _check_same_shape("predictions", predictions, "targets", targets)
-    scored = targets != ignore_index
+    scored = _scored(targets, ignore_index)
     counted = scored.any(-1)
     if not counted.any():
         raise ValueError(f"exact match needs a target to score: every one is {ignore_index}")
@@ -267,6 +270,13 @@ def _corpus_score(metric, hypotheses, references) -> Score:
     ]
     result = metric.corpus_score(list(hypotheses), streams)
     return Score(float(result.score), str(metric.get_signature()), str(result))
+
+
+def _scored(targets: Tensor, ignore_index: int) -> Tensor:
+    """True at targets that are scored."""
+    if targets.is_floating_point() or targets.dtype == torch.bool:
+        raise ValueError(f"targets must be integers, got {targets.dtype}")
+    return targets.long() != ignore_index  # in 8 bits, 156 would equal -100
 
 
 def _check_same_shape(name: str, x: Tensor, other: str, y: Tensor) -> None:

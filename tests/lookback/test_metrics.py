@@ -62,6 +62,16 @@ def test_nats_are_summed_in_float32_where_logits_are_half_precision():
     assert nats == pytest.approx(5000 * math.log(4), rel=1e-5)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+def test_narrow_integers_are_scored_as_wide_ones():
+    targets = torch.tensor([156, 3], dtype=torch.uint8)  # in 8 bits, 156 is also -100
+    assert perplexity(torch.zeros(2, 200), targets) == pytest.approx(200)
+    assert token_nats(torch.zeros(2, 200), targets)[1] == 2
+    predictions = torch.tensor([0, 3], dtype=torch.uint8)
+    assert accuracy(predictions, targets) == 0.5
+    assert exact_match(predictions, targets) == 0
+
+
 def test_perplexity_shows_nan_and_overflows_to_infinity():
     targets = torch.zeros(2).long()
     assert math.isnan(perplexity(torch.full((2, 3), float("nan")), targets))
@@ -157,6 +167,11 @@ logits, ids, yes = torch.zeros(2, 3), torch.zeros(2).long(), torch.ones(2, 3).bo
         (lambda: perplexity(logits, ids + 3), "0 to 2 or be -100, got 3 to 3"),
         (lambda: perplexity(logits, ids - 1), "got -1 to -1"),
         (lambda: perplexity(logits.long(), ids), "logits must be floating point"),
+        (lambda: perplexity(logits[:, :0], ids), r"of 1 class or more, got .* \(2, 0\)"),
+        (lambda: perplexity(logits, ids.float()), "targets must be integers, got torch.float32"),
+        (lambda: perplexity(logits, ids.bool()), "targets must be integers, got torch.bool"),
+        (lambda: accuracy(ids, ids.float()), "targets must be integers, got torch.float32"),
+        (lambda: exact_match(ids, ids.bool()), "targets must be integers, got torch.bool"),
         (lambda: perplexity(logits, ids, ignore_index=0), "every target is 0"),
         (lambda: corpus_perplexity([]), "needs a token to score"),
         (lambda: accuracy(ids, ids[:1]), "must be one shape"),

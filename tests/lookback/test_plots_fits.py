@@ -26,13 +26,14 @@ def test_curves_differ_in_their_dashes_and_each_has_its_name():
 
 
 @pytest.mark.parametrize(
-    ("points", "curves", "words"),
+    ("points", "x", "curves", "words"),
     [
-        (([0, 1], [1]), {"a": X}, "do not pair up"),
-        (([0], [1]), {}, "got 0"),
-        (([0], [1]), {"a": X[:3]}, "'a' has"),
+        (([0, 1], [1]), X, {"a": X}, "do not pair up"),
+        (([0], [1]), X, {}, "got 0"),
+        (([0], [1]), X, {"a": X[:3]}, "'a' has"),
+        (([0], [1]), X[0], {"a": X[0]}, r"x must be one row of places, got shape \(\)"),
     ],
 )
-def test_a_fit_refuses_numbers_that_do_not_pair_up(points, curves, words, no_shape_checks):
+def test_a_fit_refuses_numbers_that_do_not_pair_up(points, x, curves, words, no_shape_checks):
     with pytest.raises(ValueError, match=words):
-        plots.fits(points, X, curves, xlabel="x", ylabel="y")
+        plots.fits(points, x, curves, xlabel="x", ylabel="y")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,14 @@ def test_a_roofline_is_the_same_bytes_each_time():
 
 @pytest.mark.parametrize(
     ("points", "peak", "words"),
-    [({}, 1.0, "got 0"), (POINTS, 0.0, "positive"), ({"a": (-1.0, 1.0)}, 1.0, "got -1.0")],
+    [
+        ({}, 1.0, "got 0"),
+        (POINTS, 0.0, "positive"),
+        ({"a": (-1.0, 1.0)}, 1.0, r"got \[-1.0\]"),
+        ({"a": (1.0, math.nan)}, 1.0, r"got \[nan\]"),
+        (POINTS, math.nan, r"got \[nan\]"),
+        (POINTS, math.inf, r"finite, positive numbers, got \[inf\]"),
+    ],
 )
 def test_a_roofline_refuses_what_has_no_logarithm(points, peak, words):
     with pytest.raises(ValueError, match=words):

@@ -52,9 +52,12 @@ def lines(
         height: of the figure in inches.
 
     Raises:
-        ValueError: if there is nothing to draw, or values do not pair up with ``x``.
+        ValueError: if there is nothing to draw, ``x`` is not one row, or values do not pair up
+            with it.
     """
     x = array(x)
+    if x.ndim != 1:
+        raise ValueError(f"x must be one row of positions, got shape {x.shape}")
     _check_series(series, len(COLOURS))
     figure, axes = canvas(height)
     for i, (name, values) in enumerate(series.items()):

@@ -47,6 +47,8 @@ def fits(
     x, (places, heights) = array(x), (array(side) for side in points)
     if not 1 <= len(curves) <= len(COLOURS):
         raise ValueError(f"a figure tells 1 to {len(COLOURS)} curves apart, got {len(curves)}")
+    if x.ndim != 1:
+        raise ValueError(f"x must be one row of places, got shape {x.shape}")
     if places.shape != heights.shape or places.ndim != 1:
         raise ValueError(f"points of shapes {places.shape} and {heights.shape} do not pair up")
     figure, axes = canvas(height)

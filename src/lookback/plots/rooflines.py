@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -41,13 +42,14 @@ def roofline(
         height: of the figure in inches.
 
     Raises:
-        ValueError: if there is no point or too many, or a number is not positive.
+        ValueError: if there is no point or too many, or a number is not finite and positive.
     """
     if not 1 <= len(points) <= len(COLOURS):
         raise ValueError(f"a figure tells 1 to {len(COLOURS)} points apart, got {len(points)}")
     numbers = [float(x) for pair in points.values() for x in pair] + [float(peak), float(bandwidth)]
-    if not min(numbers) > 0:
-        raise ValueError(f"logarithms need positive numbers, got {min(numbers)}")
+    wrong = [x for x in numbers if not 0 < x < math.inf]
+    if wrong:
+        raise ValueError(f"logarithms need finite, positive numbers, got {wrong}")
     figure, axes = canvas(height)
     ridge = peak / bandwidth
     places = [float(intensity) for intensity, _ in points.values()]

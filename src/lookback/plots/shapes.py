@@ -118,8 +118,11 @@ def graph(
         height: of the figure in inches.
 
     Raises:
-        ValueError: if an edge has an unknown end, or a step of the path is no edge.
+        ValueError: if there is no node, an edge has an unknown end, or a step of the path is no
+            edge.
     """
+    if not nodes:
+        raise ValueError("there is no node to draw")
     for edge in edges:
         for end in edge:
             if end not in nodes:
