@@ -395,6 +395,35 @@ def test_half_precision_logits_become_float32_probabilities_and_are_not_changed(
     assert torch.equal(logits, before)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_lengths_in_a_narrow_dtype_decode_the_same(dtype):
+    model = Table(4)
+    prefix, lengths = torch.tensor([[1, 3], [3, 0]]), torch.tensor([2, 1])
+    for decode in (greedy, lambda *given, **named: beam_search(*given, width=2, eos=2, **named)):
+        found, wanted = (
+            decode(model, model.begin(), prefix, steps=300, lengths=n)
+            for n in (lengths.to(dtype), lengths)
+        )
+        assert torch.equal(found.tokens, wanted.tokens)
+        assert torch.equal(found.lengths, wanted.lengths)
+
+
+def test_a_top_p_of_one_cuts_nothing():
+    logits = torch.zeros(50_000)
+    logits[0] = 20.0
+    assert int((distribution(logits, top_p=1.0) == 0).sum()) == 0
+    torch.testing.assert_close(distribution(logits, top_p=1.0), logits.softmax(-1))
+    assert int((distribution(logits, top_p=1.0, top_k=49_000) > 0).sum()) == 49_000
+
+
+@pytest.mark.parametrize("temperature", [1e-4, 1e-40, 1e-300])
+@pytest.mark.parametrize("cuts", [{}, {"top_k": 2}, {"top_p": 0.9}])
+def test_the_smallest_temperature_leaves_the_likeliest_token(temperature, cuts):
+    logits = torch.tensor([1000.0, -float("inf"), 999.0])
+    assert distribution(logits, temperature=temperature, **cuts).tolist() == [1, 0, 0]
+
+
 def test_nan_logits_are_never_hidden():
     assert distribution(torch.tensor([0.0, float("nan")]), top_k=1).isnan().any()
     model = Table(4)
@@ -424,6 +453,12 @@ def call(**change):
     )
 
 
+def alone(decode, **change):
+    """Greedy decoding or sampling on a table model."""
+    model = Table(4)
+    return decode(model, model.begin(), torch.tensor([[1, 3]]), steps=2, **change)
+
+
 TRAINING = DecoderOnly(SMALL)
 
 
@@ -433,8 +468,11 @@ TRAINING = DecoderOnly(SMALL)
     [
         (lambda: call(width=0), "a width of at least 1, got 0"),
         (lambda: call(steps=0), "at least 1 step, got 0"),
-        (lambda: call(eos=4), "eos 4 and pad 0 must be tokens of the 4"),
-        (lambda: call(pad=-1), "eos 2 and pad -1"),
+        (lambda: call(eos=4), "eos 4 must be a token of the 4"),
+        (lambda: call(pad=-1), "pad -1 must be a token of the 4"),
+        (lambda: alone(greedy, eos=99), "eos 99 must be a token of the 4"),
+        (lambda: alone(sample, eos=-1), "eos -1 must be a token of the 4"),
+        (lambda: alone(greedy, pad=4), "pad 4 must be a token of the 4"),
         (lambda: call(length_penalty=-0.5), "cannot be negative, got -0.5 and 0.0"),
         (lambda: call(coverage_penalty=1.0), "this model keeps none"),
         (lambda: call(prefix=torch.tensor([1, 3])), r"at least 1 by 1, got \(2,\)"),
@@ -444,6 +482,7 @@ TRAINING = DecoderOnly(SMALL)
         (lambda: call(lengths=torch.tensor([0])), "run from 0 to 0"),
         (lambda: call(lengths=torch.tensor([1, 1])), "1 prefixes need 1 whole lengths"),
         (lambda: call(lengths=torch.tensor([1.0])), "got torch.float32"),
+        (lambda: call(lengths=torch.tensor([True])), "got torch.bool"),
         (
             lambda: greedy(TRAINING, TRAINING.begin(), torch.tensor([[1]]), steps=1),
             "call model.eval",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+import lookback.decoding
 from lookback.decoding import accept, greedy, sample, speculative
 from lookback.transformer import Config, DecoderOnly
 
@@ -63,8 +66,52 @@ def test_without_chance_the_text_is_the_large_models_greedy_text(guesses, ends):
     found = speculative(model, draft, prefix, steps=14, guesses=guesses, temperature=0.0, eos=eos)
     assert found.tokens.tolist() == alone.lists()[0]
     assert (int(found.tokens[-1]) == eos) == ends
-    assert found.guessed == guesses * found.calls
-    assert found.kept <= found.guessed
+    assert found.kept <= found.guessed <= guesses * found.calls
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("steps", [1, 12, 13])  # greedy decoding never reads its last token
+def test_nothing_is_guessed_beyond_the_end_so_learned_positions_suffice(seed, steps):
+    config = replace(CONFIG, positions="learned", max_length=16)
+    model, draft = made(seed, config), made(seed + 9, config)
+    prefix = torch.tensor([[1, 4, 2, 5]])
+    alone = greedy(model, model.begin(), prefix, steps=steps)
+    found = speculative(model, draft, prefix, steps=steps, temperature=0.0)
+    assert found.tokens.tolist() == alone.lists()[0]
+    assert found.kept <= min(found.guessed, steps - found.calls + 1)
+
+
+def test_a_single_step_is_one_call_without_a_guess():
+    model, prefix = made(0), torch.tensor([[1, 4, 2]])
+    found = speculative(model, made(0), prefix, steps=1, temperature=0.0)
+    alone = greedy(model, model.begin(), prefix, steps=1)
+    assert found.tokens.tolist() == alone.lists()[0]
+    assert (found.calls, found.guessed, found.kept) == (1, 0, 0)
+
+
+def test_guesses_behind_the_end_token_are_not_kept():
+    model, prefix = made(0), torch.tensor([[1, 4, 2]])
+    text = greedy(model, model.begin(), prefix, steps=10).tokens[0].tolist()
+    for eos in set(text):  # a perfect draft: each of these ends the text at another place
+        found = speculative(model, made(0), prefix, steps=10, guesses=4, temperature=0.0, eos=eos)
+        length = text.index(eos) + 1
+        assert len(found.tokens) == length
+        # four guesses a call, then one token of the large model's own
+        assert found.kept == length - length // 5
+
+
+def test_a_distribution_of_no_number_is_not_sampled_from():
+    guesses, q = torch.tensor([0, 1]), torch.full((2, 4), 0.25)
+    p = torch.full((3, 4), 0.25)
+    for row in range(3):
+        with pytest.raises(RuntimeError, match="nan"):
+            accept(guesses, p.index_fill(0, torch.tensor(row), float("nan")), q)
+
+
+def test_no_function_hides_a_module_of_its_name():
+    for found in pkgutil.iter_modules(lookback.decoding.__path__):
+        module = importlib.import_module(f"lookback.decoding.{found.name}")
+        assert getattr(lookback.decoding, found.name) is module
 
 
 def test_a_perfect_draft_saves_all_calls_but_one_in_several():
@@ -96,6 +143,7 @@ def test_the_same_generator_speculates_the_same_text():
         ({"prefix": torch.ones(2, 1, dtype=torch.int64)}, "one prompt at a time, got 2"),
         ({"guesses": 0}, "at least 1 token, got 0"),
         ({"steps": 0}, "at least 1 step, got 0"),
+        ({"eos": 7}, "eos 7 must be a token of the 7"),
     ],
 )
 def test_speculation_names_what_does_not_fit(change, message):
@@ -105,6 +153,7 @@ def test_speculation_names_what_does_not_fit(change, message):
         "prefix": torch.tensor([[1]]),
         "steps": 2,
         "guesses": 2,
+        "eos": None,
     } | change
     with pytest.raises(ValueError, match=message):
         speculative(
@@ -113,6 +162,7 @@ def test_speculation_names_what_does_not_fit(change, message):
             given["prefix"],
             steps=given["steps"],
             guesses=given["guesses"],
+            eos=given["eos"],
         )
 
 

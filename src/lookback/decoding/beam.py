@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookback.decoding.protocol import Decoded, Model, State, check, new_tokens
+from lookback.decoding.protocol import Decoded, Model, State, check, check_known, new_tokens
 
 
 @torch.no_grad()
@@ -72,8 +72,7 @@ def beam_search(
     start = int(lengths.min())
     logits = model.step(prefix[:, :start], state)
     V = logits.shape[-1]
-    if not 0 <= eos < V or not 0 <= pad < V:
-        raise ValueError(f"eos {eos} and pad {pad} must be tokens of the {V} that the model knows")
+    check_known(V, eos=eos, pad=pad)
     row = torch.arange(N, device=prefix.device)
     state.reorder(row.repeat_interleave(width))
     logits = logits.repeat_interleave(width, 0)  # N·W V

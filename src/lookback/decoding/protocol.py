@@ -85,14 +85,25 @@ def check(model: Model, prefix: Tensor, lengths: Tensor | None, steps: int) -> I
     N, P = prefix.shape
     if lengths is None:
         return torch.full((N,), P, device=prefix.device)
-    if lengths.is_floating_point() or lengths.shape != (N,):
+    if lengths.is_floating_point() or lengths.dtype == torch.bool or lengths.shape != (N,):
         raise ValueError(
             f"{N} prefixes need {N} whole lengths, got {lengths.dtype} of {tuple(lengths.shape)}"
         )
     if not 1 <= int(lengths.min()) <= int(lengths.max()) <= P:
         found = f"{int(lengths.min())} to {int(lengths.max())}"
         raise ValueError(f"prefix lengths must lie in 1 to {P}, but run from {found}")
-    return lengths
+    return lengths.long()  # counts and places are computed in the dtype of lengths
+
+
+def check_known(V: int, **tokens: int | None) -> None:
+    """Refuse a special token that is none of the ``V`` tokens of the vocabulary.
+
+    Raises:
+        ValueError: naming the token.
+    """
+    for name, token in tokens.items():
+        if token is not None and not 0 <= token < V:
+            raise ValueError(f"{name} {token} must be a token of the {V} that the model knows")
 
 
 def new_tokens(tokens: Tensor, start: Tensor, count: Tensor, pad: int) -> Tensor:

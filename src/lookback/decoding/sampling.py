@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookback.decoding.protocol import Decoded, Model, State, check, new_tokens
+from lookback.decoding.protocol import Decoded, Model, State, check, check_known, new_tokens
 
 
 @torch.no_grad()
@@ -127,7 +127,11 @@ def distribution(
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         top_k, temperature = 1, 1.0
-    logits = logits / temperature
+    if top_p == 1:
+        top_p = None  # all of them: a sum that rounds must not cut any
+    # the likeliest at 0, so that no temperature, however small, makes it infinite
+    logits = logits - logits.amax(-1, keepdim=True)
+    logits = logits / max(temperature, torch.finfo(logits.dtype).tiny)
     if top_k is None and top_p is None:
         return logits.softmax(-1)
     ranked, order = logits.sort(dim=-1, descending=True, stable=True)
@@ -162,6 +166,7 @@ def _generate(
     # shorter ones already write, so that no row ever holds padding and positions agree.
     start = int(lengths.min())
     logits = model.step(prefix[:, :start], state)
+    check_known(logits.shape[-1], eos=eos, pad=pad)
     tokens = torch.cat([prefix, prefix.new_full((N, steps), pad)], 1)
     count, done = torch.zeros_like(lengths), torch.zeros_like(lengths, dtype=torch.bool)
     log_prob = logits.new_zeros(N, dtype=torch.promote_types(logits.dtype, torch.float32))

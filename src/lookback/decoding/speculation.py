@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lookback.decoding.protocol import check
+from lookback.decoding.protocol import check, check_known
 from lookback.decoding.sampling import distribution
 from lookback.transformer import DecoderOnly
 
@@ -46,7 +46,7 @@ def accept(
     chance = torch.rand(n, generator=generator, device=p.device)
     for i in range(n):
         x = guesses[i]
-        if chance[i] * q[i, x] >= p[i, x]:  # refused; a product, for q may be 0
+        if not chance[i] * q[i, x] < p[i, x]:  # refused; a product, for q may be 0
             rest = (p[i] - q[i]).clamp(min=0)
             return torch.cat([guesses[:i], rest.multinomial(1, generator=generator)])
     return torch.cat([guesses, p[n].multinomial(1, generator=generator)])
@@ -60,7 +60,7 @@ class Speculation:
         tokens: new tokens, the end token included.
         calls: times that the large model ran after the prefix.
         guessed: tokens that the small model guessed.
-        kept: how many of them were kept.
+        kept: how many of them stand in ``tokens``.
     """
 
     tokens: Int[Tensor, " L"]
@@ -93,7 +93,7 @@ def speculative(
         draft: the small one, of the same vocabulary.
         prefix: one prompt; rows would keep different numbers of guesses.
         steps: new tokens at most.
-        guesses: tokens guessed a call.
+        guesses: tokens guessed a call; fewer where the end is nearer than that.
         temperature: see :func:`lookback.decoding.distribution`; used for both models. 0 gives the
             tokens of greedy decoding, whatever the draft.
         top_k: see :func:`lookback.decoding.distribution`.
@@ -117,25 +117,28 @@ def speculative(
         raise ValueError(f"speculation takes one prompt at a time, got {len(prefix)}")
     if guesses < 1:
         raise ValueError(f"the draft must guess at least 1 token, got {guesses}")
+    check_known(model.config.vocabulary, eos=eos)
 
     def soften(logits: Tensor) -> Tensor:
         return distribution(logits, temperature=temperature, top_k=top_k, top_p=top_p)
 
     text = prefix[0]
     end, P = len(text) + steps, len(text)
-    state, draft_state = (m.begin(capacity=end + guesses) for m in (model, draft))
+    state, draft_state = (m.begin(capacity=end) for m in (model, draft))
     calls = guessed = kept = 0
     while len(text) < end and (eos is None or len(text) == P or int(text[-1]) != eos):
         known, q = len(text), []
-        for _ in range(guesses):  # each reads all that the draft has not read yet
-            q.append(soften(draft.step(text[None, draft_state.length :], draft_state)[0]))
-            text = torch.cat([text, q[-1].multinomial(1, generator=generator)])
-        logits = model.read(text[None, state.length :], state)[0, -guesses - 1 :]
-        new = accept(text[known:], soften(logits), torch.stack(q), generator=generator)
-        calls, guessed, kept = calls + 1, guessed + guesses, kept + len(new) - 1
+        n = min(guesses, end - known - 1)  # the last token is the large model's own
+        for _ in range(n):  # each reads all that the draft has not read yet
+            q.append(soften(draft.step(text[None, draft_state.length :], draft_state)))
+            text = torch.cat([text, q[-1][0].multinomial(1, generator=generator)])
+        p = soften(model.read(text[None, state.length :], state)[0, -n - 1 :])
+        new = accept(text[known:], p, torch.cat([p[:0], *q]), generator=generator)
+        right = len(new) - 1
         if eos is not None and (new == eos).any():
             new = new[: int((new == eos).nonzero()[0]) + 1]
-        text = torch.cat([text[:known], new])[:end]
+        calls, guessed, kept = calls + 1, guessed + n, kept + min(right, len(new))
+        text = torch.cat([text[:known], new])
         # the newest token is never read yet: it comes first in the next call
         state.crop(min(state.length, len(text) - 1))
         draft_state.crop(min(draft_state.length, len(text) - 1))
