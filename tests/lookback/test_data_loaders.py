@@ -28,6 +28,8 @@ def test_padding_goes_behind_and_lengths_count_what_is_real():
     assert padded.tolist() == [[5, 6, -1], [-1, -1, -1], [7, -1, -1]]
     assert lengths.tolist() == [2, 0, 1]
     assert pad([[5, 6], [7]])[0].tolist() == [[5, 6], [7, PAD]]
+    assert pad([[], []])[0].shape == (2, 0)
+    assert pad([[], []], length=1)[0].tolist() == [[PAD], [PAD]]
 
 
 def test_targets_stand_one_step_ahead_of_the_decoders_input():
@@ -73,6 +75,12 @@ def test_orders_differ_from_epoch_to_epoch_and_an_epoch_can_be_repeated():
     again.set_epoch(1)
     assert list(again) == second
     assert list(SeededBatches(range(50), 4, seed=2, bucketed=False)) != first
+
+
+def test_orders_do_not_depend_on_the_default_device():
+    wanted = list(SeededBatches(range(50), 4, seed=1))
+    with torch.device("meta"):  # where no number can be drawn
+        assert list(SeededBatches(range(50), 4, seed=1)) == wanted
 
 
 def test_buckets_pad_far_less_and_are_still_shuffled():
@@ -128,11 +136,15 @@ def test_two_processes_of_accelerate_share_an_epoch_without_overlap():
         (lambda: pad([]), "there is no sequence to pad"),
         (lambda: pad([[1, 2, 3]], length=2), "a sequence of 3 tokens does not fit into 2"),
         (lambda: collate([([1], [2]), ([], [3])]), "pair 1 of 2 has an empty source"),
+        (lambda: pad([[1, 2], [1.5]]), "tokens must be integers, got torch.float32"),
+        (lambda: pad([[True], [False, True]]), "tokens must be integers, got torch.bool"),
+        (lambda: pair_loader([([1], [2]), ([], [3])], 1), "pair 1 of 2 has an empty source"),
         (lambda: pair_loader([], 2), "there is no example to load"),
         (lambda: pair_loader([([1], [2])], 0), "at least 1 example, got 0"),
         (lambda: window_loader(torch.arange(5), 5, 1), "5 tokens has no piece of 5"),
         (lambda: window_loader(torch.arange(5), 0, 1), "at least 1 token, got 0"),
         (lambda: window_loader(torch.rand(5), 2, 1), "one row of integers, got torch.float32"),
+        (lambda: window_loader(torch.ones(5).bool(), 2, 1), "integers, got torch.bool"),
         (lambda: window_loader(torch.ones(2, 5).long(), 2, 1), r"got torch.int64 \(2, 5\)"),
     ],
 )

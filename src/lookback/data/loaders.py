@@ -50,7 +50,8 @@ def pad(
         The padded numbers, and the length of each sequence.
 
     Raises:
-        ValueError: if there is no sequence, or one is longer than ``length``.
+        ValueError: if there is no sequence, one is longer than ``length``, or tokens are no
+            integers.
     """
     if not len(sequences):
         raise ValueError("there is no sequence to pad")
@@ -58,8 +59,12 @@ def pad(
     T = max(lengths) if length is None else length
     if max(lengths) > T:
         raise ValueError(f"a sequence of {max(lengths)} tokens does not fit into {T}")
-    rows = [[*sequence, *[value] * (T - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, dtype=torch.long), torch.tensor(lengths)
+    tokens, real = torch.tensor([x for row in sequences for x in row]), torch.tensor(lengths)
+    if len(tokens) and (tokens.is_floating_point() or tokens.dtype == torch.bool):
+        raise ValueError(f"tokens must be integers, got {tokens.dtype}")
+    padded = torch.full((len(lengths), T), value, dtype=torch.long)
+    padded[torch.arange(T) < real[:, None]] = tokens.long()
+    return padded, real
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
@@ -68,13 +73,17 @@ def collate(pairs: Sequence[Pair]) -> Batch:
     Raises:
         ValueError: if there is no pair, or a source is empty.
     """
-    empty = [n for n, (source, _) in enumerate(pairs) if not len(source)]
-    if empty:
-        raise ValueError(f"pair {empty[0]} of {len(pairs)} has an empty source")
+    _check_sources(pairs)
     source, lengths = pad([source for source, _ in pairs])
     decoder_input, _ = pad([[BOS, *target] for _, target in pairs])
     target, _ = pad([[*target, EOS] for _, target in pairs], value=IGNORE)
     return Batch(source, lengths, decoder_input, target)
+
+
+def _check_sources(pairs: Sequence[Pair]) -> None:
+    for n, (source, _) in enumerate(pairs):
+        if not len(source):
+            raise ValueError(f"pair {n} of {len(pairs)} has an empty source")
 
 
 class SeededBatches(Sampler[list[int]]):
@@ -130,13 +139,12 @@ class SeededBatches(Sampler[list[int]]):
         self.epoch += 1
         batches = [b for b in self._batches(source) if not self._too_short(b)]
         if self.bucketed and self.shuffle:
-            batches = [batches[n] for n in torch.randperm(len(batches), generator=source).tolist()]
+            batches = [batches[n] for n in _shuffled(len(batches), source)]
         yield from batches
 
     def _batches(self, source: torch.Generator) -> list[list[int]]:
         count = len(self.lengths)
-        order = torch.randperm(count, generator=source).tolist() if self.shuffle else range(count)
-        order = list(order)
+        order = _shuffled(count, source) if self.shuffle else list(range(count))
         if self.bucketed:
             pool = 50 * self.batch_size if self.shuffle else count
             pools = [order[n : n + pool] for n in range(0, count, pool)]
@@ -145,6 +153,11 @@ class SeededBatches(Sampler[list[int]]):
 
     def _too_short(self, batch: list[int]) -> bool:
         return self.drop_last and len(batch) < self.batch_size
+
+
+def _shuffled(count: int, source: torch.Generator) -> list[int]:
+    # on the CPU as the generator is, whatever the default device
+    return torch.randperm(count, generator=source, device="cpu").tolist()
 
 
 def pair_loader(
@@ -166,6 +179,7 @@ def pair_loader(
     Raises:
         ValueError: if there is no pair, a source is empty, or the batch size is below 1.
     """
+    _check_sources(pairs)
     lengths = [max(len(source), len(target)) for source, target in pairs]
     batches = SeededBatches(
         lengths, batch_size, seed=seed, shuffle=shuffle, bucketed=bucketed, drop_last=drop_last
@@ -197,7 +211,7 @@ def window_loader(
     """
     if T < 1:
         raise ValueError(f"a piece needs at least 1 token, got {T}")
-    if ids.ndim != 1 or ids.is_floating_point():
+    if ids.ndim != 1 or ids.is_floating_point() or ids.dtype == torch.bool:
         raise ValueError(f"a text is one row of integers, got {ids.dtype} {tuple(ids.shape)}")
     count = (len(ids) - 1) // T
     if count < 1:
