@@ -84,13 +84,15 @@ AS_TORCH = {
 WAYS = OWN_DTYPE | AS_TORCH
 
 
-@pytest.fixture(autouse=True)
-def _alone(tmp_path, monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def _alone(tmp_path_factory):
     """A ring of one process."""
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
-    yield
-    dist.destroy_process_group()
+    place = tmp_path_factory.mktemp("ring") / "meeting"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GLOO_SOCKET_IFNAME", "lo")
+        dist.init_process_group("gloo", init_method=f"file://{place}", rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
 
 
 def computed(name: str, device: torch.device, dtype=torch.float32):
