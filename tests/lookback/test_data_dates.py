@@ -96,7 +96,7 @@ def test_links_of_a_batch_are_padded_and_judge_a_perfect_alignment_as_perfect():
             lambda: dates.sample(1, first=dates.LAST_DAY, last=dates.FIRST_DAY),
             "nothing to draw from: .* 2049-12-31 to 1950-01-01",
         ),
-        (lambda: dates.links([]), "there is no date to link"),
+        (lambda: dates.links([]), "there is no example to link"),
     ],
 )
 def test_dates_name_what_does_not_fit(run, message):

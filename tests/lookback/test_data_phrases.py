@@ -84,5 +84,5 @@ def test_a_sentence_outside_the_grammar_is_refused_by_its_word(text, words):
 def test_sizes_that_make_no_sense_are_refused(no_shape_checks):
     with pytest.raises(ValueError, match="at least 1"):
         phrases.sample(0)
-    with pytest.raises(ValueError, match="no phrase"):
+    with pytest.raises(ValueError, match="there is no example to link"):
         phrases.links([])

@@ -11,10 +11,7 @@ import datetime
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from jaxtyping import Bool
-from torch import Tensor
-
+from lookback.data.links import links as links
 from lookback.data.seeds import Seed, between, check_count, generator
 
 LOCALES = ("en_US", "en_GB", "fr", "de", "es", "it", "nl", "pl", "tr", "ru", "zh", "ja")
@@ -120,23 +117,3 @@ def write(day: datetime.date, locale: str, style: str) -> Date:
         text += written
     source = (f"<{locale}>", *text)
     return Date(locale, text, source, day.isoformat(), tuple(sure), tuple(possible))
-
-
-def links(dates: Sequence[Date]) -> tuple[Bool[Tensor, "B T S"], Bool[Tensor, "B T S"]]:
-    """Sure and possible links of a batch, padded, as :func:`lookback.metrics.alignment_error_rate`
-    takes them.
-
-    ``T`` is 11, the end token last and without a link; ``S`` the longest source.
-
-    Raises:
-        ValueError: if there is no date.
-    """
-    if not dates:
-        raise ValueError("there is no date to link")
-    S = max(len(date.source) for date in dates)
-    sure, possible = (torch.zeros(len(dates), 11, S, dtype=torch.bool) for _ in range(2))
-    for n, date in enumerate(dates):
-        for table, rows in ((sure, date.sure), (possible, date.possible)):
-            for t, row in enumerate(rows):
-                table[n, t, list(row)] = True
-    return sure, possible

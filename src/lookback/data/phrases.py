@@ -7,13 +7,12 @@ has two words. Drawn at random, as many as are asked for; no licence needed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
+from lookback.data.links import links as links
 from lookback.data.seeds import Seed, between, check_count, generator
 
 NOUNS = {
@@ -115,28 +114,6 @@ def write(text: str) -> Phrase:
         raise ValueError(f"the sentence should end before {words[place]!r}: {text!r}")
     target, sure, possible = zip(*french, strict=True)
     return Phrase(tuple(words), target, sure, possible)
-
-
-def links(phrases: Sequence[Phrase]) -> tuple[Bool[Tensor, "B T S"], Bool[Tensor, "B T S"]]:
-    """Sure and possible links of a batch, padded, as :func:`lookback.metrics.alignment_error_rate`
-    takes them.
-
-    ``T`` is one more than the longest target, for the end token, which has no link; ``S`` is the
-    longest source.
-
-    Raises:
-        ValueError: if there is no phrase.
-    """
-    if not phrases:
-        raise ValueError("there is no phrase to link")
-    T = 1 + max(len(phrase.target) for phrase in phrases)
-    S = max(len(phrase.source) for phrase in phrases)
-    sure, possible = (torch.zeros(len(phrases), T, S, dtype=torch.bool) for _ in range(2))
-    for n, phrase in enumerate(phrases):
-        for table, rows in ((sure, phrase.sure), (possible, phrase.possible)):
-            for t, row in enumerate(rows):
-                table[n, t, list(row)] = True
-    return sure, possible
 
 
 def _translate_noun_phrase(words: list[str], start: int) -> tuple[list[tuple], int, str]:
