@@ -29,6 +29,7 @@ from proctor.zygote import Zygote
 
 ATTEMPTS = 3
 GRACE = 60.0  # seconds beyond every budget after which a silent worker is given up
+BUSY = 4  # times longer than its budgets say a submission may take on a machine that is busy
 
 
 class EngineError(RuntimeError):
@@ -94,7 +95,7 @@ class Engine:
         waiting = deque(submissions)
         tried: dict[str, int] = {}
         unborn = 0
-        patience = self._patience(exercise, terms)
+        patience = GRACE + BUSY * terms.limits.total_wall
         while waiting or any(w.student is not None for w in self.workers):
             for each in [*self.workers]:
                 if each.student is None and waiting:
@@ -203,11 +204,6 @@ class Engine:
         self.spent.update(each.spent)
         self._selector.unregister(each.link)
         each.link.close()
-
-    def _patience(self, exercise: Exercise, terms: Terms) -> float:
-        """Longer than any submission may take by its own budgets."""
-        rounds = (terms.limits.overruns + 1) * (len(exercise.answers) + 8)
-        return GRACE + rounds * terms.limits.wall
 
     def _given_up(
         self, exercise: Exercise, student: str, data: bytes, terms: Terms, reason: str

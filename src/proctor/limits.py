@@ -18,6 +18,8 @@ class Limits:
     Args:
         cpu: CPU seconds of the candidate for one check, and for one of the student's cells.
         wall: wall seconds for the same, several times ``cpu``: only a sleeper meets it.
+        total_cpu: CPU seconds of a whole submission: every attempt, the examiner's side too.
+        total_wall: wall seconds for the same.
         overruns: overruns and crashes of one task after which its other checks are not run.
         memory: bytes of address space beyond what the candidate starts with.
         scratch: bytes of the private folder.
@@ -31,6 +33,8 @@ class Limits:
 
     cpu: float = 10.0
     wall: float = 60.0
+    total_cpu: float = 300.0
+    total_wall: float = 1200.0
     overruns: int = 2
     memory: int = 1024 * MiB
     scratch: int = 32 * MiB
@@ -45,10 +49,9 @@ class Limits:
         for name, value in asdict(self).items():
             if value <= 0:
                 raise ValueError(f"the limit {name} must be above 0, got {value}")
-        if self.wall < self.cpu:
-            raise ValueError(
-                f"a wall limit of {self.wall} s would cut off a CPU budget of {self.cpu} s"
-            )
+        for wall, cpu in ((self.wall, self.cpu), (self.total_wall, self.total_cpu)):
+            if wall < cpu:
+                raise ValueError(f"a wall limit of {wall} s would cut off a CPU budget of {cpu} s")
 
     def as_dict(self) -> dict[str, float]:
         """The limits as plain data, for a record or a message."""
