@@ -79,7 +79,7 @@ class Lookup(nn.Module):
             ValueError: if shapes or dtypes do not fit, the memory is empty, or the mask is not
                 boolean or does not broadcast.
         """
-        if torch.is_autocast_enabled(query.device.type):  # recurrences of one width differ in dtype
+        if torch.is_autocast_enabled(query.device.type):  # packed LSTMs stay in float32
             memory = memory.to(query.dtype)
         self._check(query, memory, mask)
         keys = self.keys(memory) if keys is None else keys
