@@ -22,7 +22,7 @@ class Ticket:
     def __init__(
         self, peer: Peer, number: int, outputs: list[torch.Tensor], leaves: list[torch.Tensor]
     ) -> None:
-        if any(not t.is_floating_point() for t in outputs):
+        if not all(t.is_floating_point() or t.is_complex() for t in outputs):
             raise WireError("integers that ask for a gradient")
         self.peer, self.number, self.outputs = peer, number, outputs
         self.leaves = [(t.shape, t.dtype) for t in leaves]

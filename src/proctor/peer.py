@@ -121,9 +121,10 @@ class Peer(Objects):
         leaves: dict[int, torch.Tensor] = {}
         if grad:
             for i in sorted(unpacker.grad):
-                if not unpacker.tensors[i].is_floating_point():
+                tensor = unpacker.tensors[i]
+                if not (tensor.is_floating_point() or tensor.is_complex()):
                     raise WireError("a gradient of integers")
-                leaves[i] = unpacker.tensors[i].requires_grad_()
+                leaves[i] = tensor.requires_grad_()
         target = unpacker.value(head.get("f"))
         args = [unpacker.value(x) for x in of(list, head.get("a"))]
         kwargs = {str(k): unpacker.value(x) for k, x in of(dict, head.get("k")).items()}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from proctor.values import Packer, Unpacker
+from proctor.values import Packer, Unpacker, plain
 from proctor.wire import Refused, WireError
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def describe(module: nn.Module, packer: Packer) -> dict[str, Any]:
         "training": module.training,
         "p": [[n, packer.described_tensor(p)] for n, p in module._parameters.items()],
         "b": [
-            [n, packer.described_tensor(b), n not in passing] for n, b in module._buffers.items()
+            [n, packer.described_tensor(b), n not in passing]
+            for n, b in module._buffers.items()
+            if not _stays(module, n, b)
         ],
         "c": [[n, c and describe(c, packer)] for n, c in module._modules.items()],
     }
@@ -154,10 +156,21 @@ def state(module: nn.Module, packer: Packer) -> dict[str, Any]:
 
 def tensors_of(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     """Every parameter and buffer by dotted name; a shared one under each of its names."""
+    parts = dict(module.named_modules(remove_duplicate=False))
     return [
         *module.named_parameters(remove_duplicate=False),
-        *module.named_buffers(remove_duplicate=False),
+        *(
+            (name, buffer)
+            for name, buffer in module.named_buffers(remove_duplicate=False)
+            if not _stays(parts[name.rpartition(".")[0]], name.rpartition(".")[2], buffer)
+        ),
     ]
+
+
+def _stays(module: nn.Module, name: str, buffer: torch.Tensor | None) -> bool:
+    """Whether a buffer is of a kind that does not cross, and no part of the state: it need not."""
+    passing = name in module._non_persistent_buffers_set
+    return passing and buffer is not None and not plain(buffer)
 
 
 def load(module: nn.Module, sent: Any, unpacker: Unpacker, grad: bool) -> dict[int, torch.Tensor]:

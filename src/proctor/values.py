@@ -7,6 +7,7 @@ share memory still do. What is no plain data is handed to whoever knows the othe
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,7 @@ class Packer:
         self.generators: list[torch.Generator] = []
         self.modules: list[torch.nn.Module] = []
         self._index: dict[int, int] = {}
+        self._lazy: list[torch.Tensor] = []
         self._finished: tuple[list[list[Any]], list[torch.Tensor]] | None = None
 
     def value(self, value: Any) -> Any:
@@ -48,7 +50,7 @@ class Packer:
             return value
         if kind is float:
             return {"f": value.hex()}
-        if isinstance(value, torch.Tensor) and _plain(value):
+        if isinstance(value, torch.Tensor) and plain(value):
             return self.known.get(id(value)) or {"t": self.tensor(value)}
         if kind is list:
             data = {"l": [self.value(x) for x in value]}
@@ -71,6 +73,8 @@ class Packer:
         if isinstance(value, (bool, int, float, str)):  # a subclass crosses as what it is made of
             base = next(b for b in (int, float, str) if isinstance(value, b))
             return self.value(base(value))
+        if isinstance(value, numbers.Real):  # numpy's own, of which most are neither
+            return self.value((int if isinstance(value, numbers.Integral) else float)(value))
         return self.foreign(value)
 
     def tensor(self, tensor: torch.Tensor) -> int:
@@ -78,6 +82,9 @@ class Packer:
         index = self._index.get(id(tensor))
         if index is None:
             index = self._index[id(tensor)] = len(self.tensors)
+            if tensor.is_neg() or tensor.is_conj():  # its memory holds other numbers than it has
+                self._lazy.append(tensor)  # so that no other gets its ``id``
+                tensor = tensor.resolve_neg().resolve_conj()
             self.tensors.append(tensor)
         return index
 
@@ -85,8 +92,12 @@ class Packer:
         """The index of a tensor that describes an object, and is no value by itself."""
         if tensor is None:
             return None
-        if not _plain(tensor):
-            raise Refused(f"a parameter or buffer of type {type(tensor).__name__} does not cross")
+        if not plain(tensor):
+            raise Refused(
+                f"a parameter or buffer that is a {type(tensor).__name__} of {tensor.dtype} and "
+                f"{tensor.layout} does not cross; a buffer that is no part of the state may stay: "
+                "register it with persistent=False"
+            )
         index = self.tensor(tensor)
         self.described.add(index)
         return index
@@ -220,7 +231,8 @@ class Unpacker:
         return changed
 
 
-def _plain(t: torch.Tensor) -> bool:
+def plain(t: torch.Tensor) -> bool:
+    """Whether a tensor is of a kind that crosses: strided numbers in memory."""
     usual = type(t) in (torch.Tensor, torch.nn.Parameter)
     return usual and t.layout is torch.strided and t.device.type == "cpu" and t.dtype in NAMES
 

@@ -364,6 +364,58 @@ torch.testing.assert_close(m.a.weight.grad, twin[0].weight.grad)
     )
 
 
+def test_a_buffer_that_does_not_cross_stays_where_it_is_unless_it_is_of_the_state(candidate):
+    cell = """
+class Turned(nn.Module):
+    def __init__(self, lasting):
+        super().__init__()
+        self.inner = nn.Linear(2, 2)
+        self.inner.register_buffer("turn", torch.polar(torch.ones(2), torch.arange(2.0)))
+        self.register_buffer("table", torch.eye(2).to_sparse(), persistent=lasting)
+
+    def forward(self, x):
+        return (torch.complex(self.inner(x) @ self.table, x) * self.inner.turn).real
+"""
+    candidate.run("turned", cell)
+    holds(
+        candidate,
+        """
+m = Turned(False)
+assert set(m.state_dict()) == {"inner.weight", "inner.bias", "inner.turn"}
+assert m.inner.turn.dtype == torch.complex64
+x = torch.randn(3, 2)
+turn = torch.polar(torch.ones(2), torch.arange(2.0))
+torch.testing.assert_close(m(x), (torch.complex(m.inner(x), x) * turn).real)
+m(x).sum().backward()
+assert m.inner.weight.grad is not None
+""",
+    )
+    told = run(candidate, "Turned(True)").message
+    assert "torch.float32 and torch.sparse_coo does not cross" in told
+    assert "persistent=False" in told
+
+
+def test_a_compiled_answer_runs_without_a_compiler(candidate):
+    cell = """
+@torch.compile
+def plain(x):
+    return x * 2
+
+
+@torch.compile(fullgraph=True)
+def asked(x):
+    return x * 3
+
+
+layer = nn.Linear(2, 2)
+layer.compile()
+"""
+    _, error = candidate.run("compiled", cell)
+    assert error is None
+    holds(candidate, "x = torch.ones(2)\nassert (plain(x) + asked(x)).tolist() == [5, 5]")
+    holds(candidate, "assert layer(torch.ones(2)).shape == (2,)")
+
+
 def test_a_callable_of_the_examiner_is_called_back_with_gradients(candidate):
     holds(
         candidate,

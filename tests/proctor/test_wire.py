@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -68,15 +69,44 @@ def blob(header, data: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     "dtype",
-    ["bool", "uint8", "int32", "int64", "float16", "bfloat16", "float32", "float64"],
+    [
+        "bool",
+        "uint8",
+        "uint16",
+        "uint64",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+    ],
 )
 @pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 0, 3), (2, 3, 4)])
 def test_a_tensor_arrives_with_its_dtype_shape_and_numbers(dtype, shape):
     dtype = getattr(torch, dtype)
-    x = (torch.randn(shape) * 10).to(dtype)
+    x = (torch.rand(shape) * 10).to(dtype)
     back = crossed(x)
     assert back.dtype == dtype
     torch.testing.assert_close(back, x, rtol=0, atol=0)
+
+
+def test_a_sign_or_a_conjugation_that_is_only_noted_arrives_as_numbers():
+    z = torch.complex(torch.randn(3), torch.randn(3))
+    assert z.conj().imag.is_neg()
+    assert z.conj().is_conj()
+    assert crossed(z.conj().imag).tolist() == (-z.imag).tolist()
+    assert crossed(z.conj()).tolist() == z.conj().tolist()
+
+
+@pytest.mark.parametrize(
+    "value", [np.int64(11), np.float32(0.5), np.uint8(3), np.int64(-(2**62))], ids=repr
+)
+def test_a_number_of_numpy_arrives_as_pythons(value):
+    back = crossed([value])[0]
+    assert type(back) is (int if isinstance(value, np.integer) else float)
+    assert back == value
 
 
 @pytest.mark.parametrize(
