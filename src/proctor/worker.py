@@ -10,14 +10,19 @@ import base64
 import gc
 import json
 import os
+import resource
 import socket
 import time
 from typing import Any, BinaryIO
 
-from proctor import forkserver
+from proctor import forkserver, libc
 from proctor.exercise import Exercise
 from proctor.grading import Grader
+from proctor.limits import MiB
 from proctor.terms import Terms
+from proctor.usage import private_memory
+
+MEMORY = 2048 * MiB  # for checks, their references, and what answers make them keep
 
 
 def main(link: socket.socket, loading: float) -> None:
@@ -38,6 +43,7 @@ def main(link: socket.socket, loading: float) -> None:
         return
     exercise, terms = Exercise.of(private["exercise"]), Terms.of(private["terms"])
     grader = Grader(exercise, server, terms)
+    _bound_memory()
     gc.freeze()
     gc.enable()
     _write(replies, {"ready": os.getpid()})
@@ -56,6 +62,15 @@ def main(link: socket.socket, loading: float) -> None:
         mine = {"loading": loading + born, "examiner": time.process_time() - born}
         _write(replies, reply | {"cpu": mine | server.spent})
     server.close()
+
+
+def _bound_memory() -> None:
+    """Let this process, but not the candidates, have so much more: a check too many fails then."""
+    if libc.LINUX:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        size = private_memory(os.getpid()) + MEMORY
+        soft = size if hard == resource.RLIM_INFINITY else min(size, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _line(file: int) -> bytes:

@@ -15,10 +15,11 @@ import nbformat
 import pytest
 
 import processes
-from proctor import doctor, forkserver, jail, plain, release
+from proctor import doctor, forkserver, jail, plain, release, worker
 from proctor.engine import Engine, EngineError
 from proctor.exercise import Exercise
 from proctor.grading import Grader
+from proctor.limits import MiB
 from proctor.terms import banned_in
 
 HERE = Path(__file__).parent
@@ -100,6 +101,18 @@ def test_a_submission_that_stops_every_worker_gets_a_record_and_ends_no_batch(mi
     assert found["ann"].earned == 10
     assert found["eve"].earned == 0
     assert "stopped 3 times" in found["eve"].reason
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+def test_a_check_that_wants_too_much_memory_fails_and_takes_no_worker_with_it(mini):
+    part = mini.exercise.by_name["soft_rows__numbers"]
+    greedy = f"kept = torch.empty({worker.MEMORY + 256 * MiB}, dtype=torch.uint8)\n{part.source}"
+    parts = [replace(p, source=greedy) if p is part else p for p in mini.exercise.parts]
+    with Engine(LEVEL) as engine:
+        exercise = replace(mini.exercise, parts=tuple(parts))
+        (record,) = engine.grade(exercise, {"ann": mini.submission()}, mini.terms(LEVEL))
+    assert record.earned == 10 - part.points
+    assert "memory" in record.checks[0].message
 
 
 @pytest.mark.parametrize("level", ["jail", "namespaces"])
