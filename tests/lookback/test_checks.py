@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,6 +128,8 @@ def test_number_names_what_is_no_number_or_the_wrong_one(actual, message):
 def test_number_takes_every_kind_of_number_and_forgives_rounding():
     for right in (4, 4.0, 4.00001, torch.tensor(4), torch.tensor([[4.0]], requires_grad=True)):
         checks.number(right, 4, what="it", suspects={"the same": 4.0})
+    for right in (np.int64(4), np.float32(4), np.uint8(4)):
+        checks.number(right, 4, what="it")
     checks.number(float("inf"), float("inf"), what="it")
     assert "yours 4.001, expected 4" in failure(checks.number, 4.001, 4, what="it")
 

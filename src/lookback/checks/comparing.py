@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NoReturn
@@ -88,9 +89,11 @@ def number(
         actual = actual.item()
     if actual is None:
         fail(f"{what} is None: is `return` missing?", hint)
-    if not isinstance(actual, int | float):
+    if not isinstance(actual, numbers.Real):
         many = f" of shape {tuple(actual.shape)}" if isinstance(actual, Tensor) else ""
         fail(f"{what} is a {type(actual).__name__}{many} but should be one number", hint)
+    if not isinstance(actual, int | float):  # numpy's own
+        actual = (int if isinstance(actual, numbers.Integral) else float)(actual)
     found = f"yours {_number(actual)}, expected {_number(expected)}"
     if _near_number(actual, expected, rtol):
         return
