@@ -16,6 +16,7 @@ import torch
 from proctor.wire import DTYPES, INT64, MAX_TENSORS, NAMES, Refused, WireError, counts
 
 MAX_AXES = 16
+TOGETHER = 4  # times what one tensor may have, all of a frame may when they are laid out
 
 
 class Packer:
@@ -153,6 +154,9 @@ class Unpacker:
         if type(rows) is not list or len(rows) > MAX_TENSORS:
             raise WireError("the tensors of a frame are not a short list")
         self.tensors = [_lay_out(row, storages, limit) for row in rows]
+        whole = sum(t.numel() * t.element_size() for t in self.tensors)
+        if whole > TOGETHER * limit:  # whoever copies them, as gradients do, needs all of it
+            raise WireError(f"tensors of {whole} bytes together, {TOGETHER * limit} may cross")
         self.grad = {i for i, row in enumerate(rows) if row[4] == 1}
         self.containers: list[list | dict] = []
         self.generators: list[torch.Generator] = []

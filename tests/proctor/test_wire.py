@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load
 
 from proctor.limits import Limits, MiB
-from proctor.values import Packer, Unpacker
+from proctor.values import TOGETHER, Packer, Unpacker
 from proctor.wire import LENGTHS, Channel, Refused, WireError
 
 LIMITS = Limits(frame=MiB, head=64 * 1024)
@@ -134,6 +134,14 @@ def test_tensors_that_share_memory_share_it_after_crossing():
     a[3] = 100
     assert b[1] == 100
     assert again[3] == 100
+
+
+def test_expanded_tensors_are_bounded_together_by_what_they_are_when_laid_out():
+    large = torch.zeros(1).expand(LIMITS.frame // 4)
+    found = crossed([large.view(1, -1) for _ in range(TOGETHER)])
+    assert sum(x.numel() * x.element_size() for x in found) == TOGETHER * LIMITS.frame
+    with pytest.raises(WireError, match=f"{TOGETHER * LIMITS.frame} may cross"):
+        crossed([large.view(1, -1) for _ in range(TOGETHER + 1)])
 
 
 def test_one_tensor_twice_arrives_as_one():
