@@ -192,6 +192,13 @@ def test_unmoved_tells_what_moved_when_and_moved_tells_what_did_not():
     assert message == "it did not move when x did\n  hint: ignored?"
 
 
+def test_a_result_that_became_nan_has_not_moved_but_broken():
+    before, after = torch.ones(3), torch.tensor([2.0, float("nan"), 2.0])
+    message = failure(checks.moved, before, after, what="it", when="x did", hint="a mask?")
+    assert message == "it became NaN in 1 of 3 numbers when x did\n  hint: a mask?"
+    checks.moved(torch.tensor([1, 2]), torch.tensor([1, 3]), what="it", when="x did")
+
+
 @pytest.mark.parametrize("compare", [checks.unmoved, checks.moved])
 def test_two_runs_that_are_no_tensors_of_one_shape_or_not_finite_are_not_compared(compare):
     x = torch.ones(2)

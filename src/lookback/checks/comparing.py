@@ -181,10 +181,13 @@ def moved(before: object, after: object, *, what: str, when: str, hint: str = ""
     """Hold that ``what`` changed ``when`` something changed that it must depend on.
 
     Raises:
-        AssertionError: "``what`` did not move when ``when``".
+        AssertionError: "``what`` did not move when ``when``", or that it became NaN.
     """
     if _same(before, after, what, hint):
         fail(f"{what} did not move when {when}", hint)
+    if bool(after.isnan().any()):
+        broken = f"{int(after.isnan().sum())} of {after.numel()} numbers"
+        fail(f"{what} became NaN in {broken} when {when}", hint)
 
 
 @contextmanager
