@@ -107,10 +107,16 @@ def check(notebook: str | Path) -> Result:
         raise ValueError(f"{path}: {error}") from None
     names: dict[str, Any] = {"__name__": "__main__"} | notebook_names()
     found = []
+    stopped: dict[str, str] = {}  # by task, what stopped its cell
     for number, cell in enumerate(cells, 1):
         if cell.kind == "code" and cell.source.strip():
             said = _run(cell, names, f"<cell {number}>")
+            if cell.claims.get("solution"):
+                stopped[cell.grade_id] = said
             if cell.claims.get("grade") and _says_something(cell.source):
+                why = stopped.get(cell.grade_id.partition("__")[0])
+                if said and why:
+                    said = why if why == NOTHING else f"your cell stopped: {why}\n{said}"
                 found.append(Shown(cell.grade_id, _points(cell), not said, said))
     if not found:
         raise ValueError(f"{path} holds no checks: is it the notebook of an exercise?")

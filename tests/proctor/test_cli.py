@@ -175,6 +175,21 @@ def test_a_student_sees_visible_checks_by_task(mini, tmp_path):
     assert "no cells" in run("check", path).output
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("def draw(p, n)\n    return 1", "your cell stopped: SyntaxError: expected ':'"),
+        ("sow(1)\n" + WRONG, "your cell stopped: NameError: name 'sow' is not defined\nNameError"),
+        ("raise NotImplementedError", check.NOTHING),
+    ],
+)
+def test_a_cell_that_stopped_is_told_before_what_its_checks_miss(mini, tmp_path, answer, said):
+    path = tmp_path / "mini.ipynb"
+    path.write_bytes(mini.submission({"draw": answer}))
+    (shown,) = [c for c in check.check(path).checks if c.task == "draw"]
+    assert shown.message.startswith(said)
+
+
 def test_an_untouched_notebook_has_nothing_written(mini, tmp_path):
     released = {p.grade_id: p.released for p in mini.exercise.answers}
     path = tmp_path / "mini.ipynb"
