@@ -1,26 +1,21 @@
-"""What an exercise wants written, not called: read from its setup cell, refused, and taken away.
+"""What an exercise wants written, not called: read from its setup cell, refused where named.
 
 The setup cell says ``checks.ban("torch.nn.functional.name", "library.module", …)`` with literal
-names. A cell that names one of them does not run. In the candidate a function of torch raises
-under every name it has there, down to torch's own table of operations, and modules of a library
-do not exist.
+names. A cell that names one of them does not run; :mod:`proctor.taken_away` takes them from the
+candidate.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
-import importlib.abc
+import importlib
 import importlib.util
 import os
-import re
 import sys
 import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
-
-_LIBRARY: list[Any] = []
+from typing import Any
 
 
 def declared(setup: str) -> tuple[str, ...]:
@@ -110,32 +105,9 @@ def hidden_files(banned: Iterable[str]) -> tuple[str, ...]:
     return tuple(places)
 
 
-def install(banned: Iterable[str]) -> None:
-    """Take the banned names away in this process."""
-    banned = tuple(banned)
-    modules = [name for name in banned if _spec(name) and name.partition(".")[0] != "torch"]
-    for name in [*sys.modules]:
-        if any(name == module or name.startswith(module + ".") for module in modules):
-            del sys.modules[name]
-    if modules:
-        sys.meta_path.insert(0, _Absent(modules))
-    for name in banned:
-        if name not in modules:
-            _take_away(name)
-
-
-class _Absent(importlib.abc.MetaPathFinder):
-    """Says of modules that hold the answer that they are not there."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        if any(fullname == name or fullname.startswith(name + ".") for name in self.names):
-            raise ModuleNotFoundError(
-                f"{fullname} holds the answer to this exercise and is not there: write it yourself",
-                name=fullname,
-            )
+def modules_among(banned: Iterable[str]) -> tuple[str, ...]:
+    """Those of the banned names that are modules of a library."""
+    return tuple(n for n in banned if n.partition(".")[0] != "torch" and _spec(n))
 
 
 def refusal(name: str) -> str:
@@ -146,56 +118,8 @@ def refusal(name: str) -> str:
     )
 
 
-def _take_away(name: str) -> None:
-    def stand_in(*args: object, **kwargs: object) -> NoReturn:
-        raise RuntimeError(refusal(name))
-
-    stand_in.__name__ = name.rpartition(".")[2]
-    banned = _resolve(name)
-    if banned is not None:
-        for module in [m for n, m in sys.modules.items() if n.partition(".")[0] == "torch"]:
-            for key, value in list(getattr(module, "__dict__", {}).items()):
-                if value is banned:
-                    setattr(module, key, stand_in)
-        if isinstance(banned, type):
-            banned.__init__ = stand_in
-    _take_away_operations(name, stand_in)
-
-
-def _take_away_operations(name: str, stand_in: Any) -> None:
-    """Override the operations of torch's dispatcher that a name leads to.
-
-    ``F.some_op`` and ``SomeOp`` both lead to every operation whose name holds the words some, op
-    in that order; gradients of these are left alone.
-    """
-    import torch  # here, since the driver reads names and needs no torch
-
-    last = name.rpartition(".")[2]
-    words = [w for w in re.split(r"_|(?<=[a-z])(?=[A-Z])", last) if w]
-    pattern = re.compile(".*".join(re.escape(w.lower()) for w in words))
-    one = last.replace("_", "").lower() if len(words) == 1 else None
-    if not _LIBRARY:
-        _LIBRARY.append(torch.library.Library("aten", "IMPL"))
-    for full in torch._C._dispatch_get_all_op_names():
-        space, _, op = full.partition("::")
-        plain = op.partition(".")[0].replace("_", "")
-        # a single common word names one operation, not all that contain it
-        meant = plain == one if one else pattern.search(plain)
-        if space != "aten" or "backward" in op or not meant:
-            continue
-        for key in ("CPU", "AutogradCPU"):
-            with contextlib.suppress(RuntimeError):
-                _LIBRARY[0].impl(op, stand_in, key)
-
-
-def _spec(name: str) -> Any:
-    try:
-        return importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):
-        return None
-
-
-def _resolve(name: str) -> Any:
+def resolved(name: str) -> Any:
+    """What a dotted name stands for; None where there is nothing of that name."""
     parts = name.split(".")
     for i in range(len(parts) - 1, 0, -1):
         try:
@@ -206,6 +130,13 @@ def _resolve(name: str) -> Any:
             continue
         return value
     return None
+
+
+def _spec(name: str) -> Any:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        return None
 
 
 def _aliases(tree: ast.AST, enough: int) -> dict[str, str]:

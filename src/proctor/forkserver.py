@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from proctor import bans, candidate, libc, walls
+from proctor import bans, candidate, libc, taken_away, walls
 from proctor.control import receive, send
 from proctor.limits import Limits
 from proctor.walls import Walls
@@ -130,7 +130,7 @@ def _serve(control: socket.socket, banned: tuple[str, ...], preload: tuple[str, 
     for name in preload:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    bans.install(banned)
+    taken_away.install(banned)
     gc.collect()
     gc.freeze()  # a collection in the child would copy every page it marks
     gc.enable()
