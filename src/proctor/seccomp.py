@@ -1,7 +1,8 @@
 """A filter of system calls, installed last: what student code has no business calling fails.
 
 Most calls are open; what starts processes or programs, opens sockets, reaches other processes,
-mounts, or is a favourite of kernel exploits answers "operation not permitted".
+mounts, or is a favourite of kernel exploits answers "operation not permitted". So does memory that
+no limit of data counts: shared without a file, or of a stack that grows.
 """
 
 from __future__ import annotations
@@ -84,6 +85,7 @@ CALLS = {
     "fanotify_init": (300, 262),
 }
 CLONE, CLONE3, PRLIMIT, PRCTL = (56, 220), (435, 435), (302, 261), (157, 167)
+MMAP, MAP_SHARED, MAP_ANONYMOUS, MAP_GROWSDOWN = (9, 222), 0x1, 0x20, 0x100
 SIGNALS = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138)}
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 CLONE_THREAD = 0x10000
@@ -93,7 +95,7 @@ LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 DENY = 0x00050000 | errno.EPERM
 ABSENT = 0x00050000 | errno.ENOSYS
-NUMBER, ARCH, FIRST_ARGUMENT, THIRD_ARGUMENT = 0, 4, 16, 32
+NUMBER, ARCH, FIRST_ARGUMENT, THIRD_ARGUMENT, FOURTH_ARGUMENT = 0, 4, 16, 32, 40
 
 
 def available() -> bool:
@@ -132,6 +134,16 @@ def _program(pid: int) -> bytes:
         _step(EQUAL, 0, 0, 2),
         _step(LOAD, THIRD_ARGUMENT + 4),
         _step(EQUAL, 0, 1, 0),
+        _step(RETURN, DENY),
+        _step(RETURN, ALLOW),
+    ]
+    # memory is this process's own: what others could share, and a stack, are no data
+    code += [
+        _step(EQUAL, MMAP[column], 0, 6),
+        _step(LOAD, FOURTH_ARGUMENT),
+        _step(ANY_BIT, MAP_GROWSDOWN, 2, 0),
+        _step(ANY_BIT, MAP_SHARED, 0, 2),
+        _step(ANY_BIT, MAP_ANONYMOUS, 0, 1),
         _step(RETURN, DENY),
         _step(RETURN, ALLOW),
     ]

@@ -26,7 +26,7 @@ from proctor import landlock, libc, seccomp
 from proctor.limits import Limits
 
 LEVELS = ("jail", "namespaces", "landlock", "limits")
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random")
+DEVICES = ("/dev/null", "/dev/full", "/dev/urandom", "/dev/random")  # none of shared memory
 SYSTEM = ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache")
 NOBODY = 65534  # who a candidate of root is outside its namespace
 STUDENT = 1000  # who every candidate is inside

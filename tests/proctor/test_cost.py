@@ -38,6 +38,30 @@ def raised(x):
     return whole(x)
 
 
+def shared(x, flags=None, path=None):
+    import mmap
+
+    size = 4 * len(x) ** 2
+    if path is not None:
+        with open(path, "r+b") as file:
+            memory = mmap.mmap(file.fileno(), size)
+    elif flags is not None:
+        memory = mmap.mmap(-1, size, flags=flags)
+    else:
+        memory = mmap.mmap(-1, size)
+    scores = torch.frombuffer(memory, dtype=torch.float32).view(len(x), len(x))
+    torch.matmul(x, x.mT, out=scores)
+    return torch.cat([part.softmax(-1) @ x for part in scores.split(64)])
+
+
+def on_a_stack(x):
+    return shared(x, flags=0x122)  # private, of no file, growing downwards
+
+
+def of_zeros(x):
+    return shared(x, path="/dev/zero")
+
+
 hoard = None
 
 
@@ -133,6 +157,24 @@ def test_a_candidate_behind_a_filter_cannot_raise_its_limit(candidate):
     if candidate.level == "limits":
         pytest.skip("no filter of system calls at this level")
     assert run(candidate, LIMITED.format("raised")).outcome == "failed"
+
+
+@pytest.mark.parametrize("way", ["shared", "on_a_stack", "of_zeros"])
+def test_memory_that_no_limit_counts_is_not_to_be_had_behind_a_filter(candidate, way):
+    if candidate.level == "limits":
+        pytest.skip("no filter of system calls at this level")
+    verdict = run(candidate, LIMITED.format(way))
+    assert not verdict.passed
+    assert "Error" in verdict.message
+
+
+def test_a_file_may_be_mapped_to_be_read(candidate):
+    candidate.run(
+        "mapping",
+        "def mapped():\n    import mmap\n    with open(torch.__file__, 'rb') as file:\n"
+        "        return len(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))",
+    )
+    assert run(candidate, "assert mapped() > 1000").passed
 
 
 def test_work_that_grows_with_the_square_is_told_by_its_cpu_time(candidate):
