@@ -23,6 +23,7 @@ from proctor.limits import Limits
 from proctor.link import Served, of
 from proctor.magics import notebook_names
 from proctor.peer import Peer
+from proctor.results import Returned
 from proctor.values import Packer
 from proctor.wire import Channel, WireError
 
@@ -48,6 +49,7 @@ class Candidate(Peer):
         torch.compile = _eager
         self.lent: dict[str, Any] = {}
         self.cells: set[str] = set()
+        self.returned = Returned()
         sys.modules["__main__"] = self.module
 
     def run(self) -> None:
@@ -112,7 +114,7 @@ class Candidate(Peer):
 
         Of the names that are asked for, those that the student defined, and what they are.
         """
-        self.forget()
+        self.forget(), self.returned.forget()
         seed = of(int, served.head.get("seed"))
         random.seed(seed)
         if "numpy" in sys.modules:
@@ -129,6 +131,7 @@ class Candidate(Peer):
         settle(served.head)
         before = torch.get_rng_state()
         result, packer = super()._serve_call(served)
+        self.returned.tell(of(int, served.head["n"]), packer, served.unpacker, result)
         result["drew"] = not torch.equal(before, torch.get_rng_state())
         return result, packer
 

@@ -27,6 +27,7 @@ from proctor import libc, seeds
 from proctor.limits import Limits, MiB
 from proctor.link import of, text_of
 from proctor.peer import Peer
+from proctor.results import Received
 from proctor.usage import cpu_time, private_memory, waited
 from proctor.values import Packer
 from proctor.verdicts import Verdict, verdict_on
@@ -73,6 +74,7 @@ class Examinee(Peer):
         self._state: torch.Tensor | None = None
         self._wrote = False  # whether a call of this check wrote to what it was given
         self._as_given = False  # whether that does not show here
+        self._received = Received()
         self._lent: dict[str, Any] = {}  # what stands under the student's names here
         self._told: dict[str, Any] = {}  # and what the candidate knows of it
 
@@ -158,6 +160,14 @@ class Examinee(Peer):
             self._state = state
             head["rng"] = base64.b64encode(state.numpy().tobytes()).decode()
         return head
+
+    def forget(self) -> None:
+        super().forget()
+        self._received.forget()
+
+    def _follow(self, reply: dict, unpacker: Any, packer: Packer, storages: list) -> None:
+        super()._follow(reply, unpacker, packer, storages)
+        self._received.follow(reply, unpacker, storages, self.limits.frame, self.takes)
 
     def told(self, reply: dict) -> None:
         if reply.get("drew") is True:

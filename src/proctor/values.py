@@ -153,14 +153,14 @@ class Unpacker:
         self.native = native
         if type(rows) is not list or len(rows) > MAX_TENSORS:
             raise WireError("the tensors of a frame are not a short list")
-        self.tensors = [_lay_out(row, storages, limit) for row in rows]
+        self.tensors = [lay_out(row, storages, limit) for row in rows]
         whole = sum(t.numel() * t.element_size() for t in self.tensors)
         if whole > TOGETHER * limit:  # whoever copies them, as gradients do, needs all of it
             raise WireError(f"tensors of {whole} bytes together, {TOGETHER * limit} may cross")
         self.grad = {i for i, row in enumerate(rows) if row[4] == 1}
         self.containers: list[list | dict] = []
         self.generators: list[torch.Generator] = []
-        self._storages = storages
+        self.storages = storages
         self._drawn: dict[int, torch.Generator] = {}
 
     def value(self, data: Any) -> Any:
@@ -226,7 +226,7 @@ class Unpacker:
     def changed_storages(self, before: bytes) -> list[tuple[int, torch.Tensor]]:
         """Storages whose bytes are no longer those that arrived."""
         changed, offset = [], 0
-        for i, storage in enumerate(self._storages):
+        for i, storage in enumerate(self.storages):
             size = storage.numel() * storage.element_size()
             now = storage.view(torch.uint8).numpy().tobytes() if size else b""
             if now != before[offset : offset + size]:
@@ -249,7 +249,8 @@ def _extent(t: torch.Tensor) -> tuple[int, int]:
     return start, start + 1 + sum((n - 1) * s for n, s in zip(t.shape, t.stride(), strict=True))
 
 
-def _lay_out(row: Any, storages: list[torch.Tensor], limit: int) -> torch.Tensor:
+def lay_out(row: Any, storages: list[torch.Tensor], limit: int) -> torch.Tensor:
+    """The tensor that a row describes, which lies in one of the storages and not beyond."""
     if type(row) is not list or len(row) != 5:
         raise WireError("a tensor without its five numbers")
     number, size, stride, offset, _ = row

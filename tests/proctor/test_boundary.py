@@ -395,6 +395,54 @@ assert m.inner.weight.grad is not None
     assert "persistent=False" in told
 
 
+SHARING = """
+buffer, table, views = torch.zeros(2), torch.arange(3.0), []
+
+
+def buffered(x):
+    return buffer.copy_(x * 2)
+
+
+def part(x):
+    views.append(x[1:])
+    return views[-1]
+
+
+def fixed():
+    return table[1:]
+
+
+def cached(n):
+    views.append(torch.arange(4.0))
+    views[0][n] = n
+    return views[0][:n]
+"""
+
+
+@pytest.mark.parametrize(
+    ("check", "message"),
+    [
+        ("a = buffered(x)\nbuffered(x + 1)\nassert a.tolist() == [2, 2], 'overwritten'", "overw"),
+        ("a = buffered(x)[1:]\nbuffered(x + 1)\nassert a.tolist() == [2], 'overwritten'", "overw"),
+        ("a = buffered(x)\nb = buffered(x * 0)\nassert a.tolist() == b.tolist()", "work on cop"),
+        ("a = part(x)\nx += 1\nassert a.tolist() == [1], 'shared'", "shared"),
+        ("a = part(x)\na += 1\nassert x.tolist() == [1, 1], 'shared'", "shared"),
+        ("for n in range(3):\n    assert buffered(x * n).tolist() == [2 * n] * 2", ""),
+        ("with torch.no_grad():\n    assert part(x).tolist() == [1] and x.tolist() == [1, 1]", ""),
+        ("a, b = fixed(), fixed()\nassert a.tolist() == b.tolist() == [1, 2]", ""),
+        (
+            "a, b = cached(2), cached(3)\nassert a.tolist() == [0, 1] and b.tolist() == [0, 1, 2]",
+            "",
+        ),
+    ],
+)
+def test_results_that_share_memory_are_seen_to(candidate, check, message):
+    candidate.run("sharing", SHARING)
+    verdict = run(candidate, f"x = torch.ones(2)\n{check}")
+    assert verdict.passed == (not message), verdict.message
+    assert message in verdict.message
+
+
 def test_a_compiled_answer_runs_without_a_compiler(candidate):
     cell = """
 @torch.compile
