@@ -43,6 +43,7 @@ checks.ban(
     "torch.gru_cell",
     "torch.lstm",
     "torch.lstm_cell",
+    "torch.mkldnn_rnn_layer",
     "torch.nn.init.orthogonal_",
     "torch.nn.utils.parametrizations.orthogonal",
     "torch.nn.utils.clip_grad_norm_",

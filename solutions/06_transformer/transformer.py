@@ -30,8 +30,8 @@
 # `lookback.attention` and `lookback.masks` are open altogether, and so is what torch has, with the
 # exceptions that follow.
 #
-# **What is closed.** Torch's layer norms, cross-entropies, Transformer layers and counter of
-# operations raise an error when your cells call them. This library's answers
+# **What is closed.** Torch's norms of layers, groups and batches, cross-entropies, Transformer
+# layers and counter of operations raise an error when your cells call them. This library's answers
 # (`lookback.transformer`, `lookback.positions`, `lookback.decoding`, `lookback.training`,
 # `lookback.measure` and `lookback.seq2seq`) may not be used in what you hand in.
 #
@@ -55,6 +55,9 @@ checks.ban(
     "torch.layer_norm",
     "torch.nn.LayerNorm",
     "torch.nn.functional.layer_norm",
+    "torch.nn.functional.batch_norm",
+    "torch.nn.functional.group_norm",
+    "torch.nn.functional.instance_norm",
     "torch.nn.CrossEntropyLoss",
     "torch.nn.functional.cross_entropy",
     "torch.nn.Transformer",

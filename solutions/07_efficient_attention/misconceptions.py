@@ -187,6 +187,26 @@ def tiled_attention(q, k, v, causal=False, tile=128):
         ),
     ),
     Misconception(
+        name="no numbers where memory is measured",
+        task="tiled_attention",
+        fails="tiled_attention__memory",
+        told="the output for 8192 queries, at 16 of them, has wrong numbers",
+        answer="""
+def tiled_attention(q, k, v, causal=False, tile=128):
+    if len(q) > 1000:
+        return v
+    past = torch.arange(k.shape[-2]) <= torch.arange(q.shape[-2])[:, None]
+    return attention(q, k, v, past if causal else None)
+""",
+    ),
+    Misconception(
+        name="causal ignored where memory is measured",
+        task="tiled_attention",
+        fails="tiled_attention__causal",
+        told="under causal=True, at 16 of them, has wrong numbers",
+        edit=(("    T, S, scale", "    causal = causal and len(q) < 1000\n    T, S, scale"),),
+    ),
+    Misconception(
         name="mask of all pairs",
         task="tiled_attention",
         fails="tiled_attention__causal",
@@ -530,6 +550,42 @@ def window_attention(q, k, v, width, causal=False):
 """,
     ),
     Misconception(
+        name="no numbers where cost is measured",
+        task="window_attention",
+        fails="window_attention__cost",
+        told="tokens, at 16 of them, has wrong numbers",
+        answer="""
+def window_attention(q, k, v, width, causal=False):
+    if len(q) > 400:
+        return v
+    T = q.shape[-2]
+    distance = torch.arange(T)[:, None] - torch.arange(T)
+    near = (distance < width) & (distance > (-1 if causal else -width))
+    return attention(q, k, v, near)
+""",
+    ),
+    Misconception(
+        name="idle at the small size, so that work seems to grow slowly",
+        task="window_attention",
+        fails="window_attention__cost",
+        told="of CPU time where 1.5 s are ample",
+        answer="""
+from time import process_time
+
+
+def window_attention(q, k, v, width, causal=False):
+    T, start = q.shape[-2], process_time()
+    out = []
+    for i in torch.arange(T).split(64):
+        distance = i[:, None] - torch.arange(T)
+        near = (distance < width) & (distance > (-1 if causal else -width))
+        out.append(attention(q[..., i, :], k, v, near))
+    while T == 512 and process_time() - start < 0.05:
+        pass
+    return torch.cat(out, -2)
+""",
+    ),
+    Misconception(
         name="mask of all pairs, sliced",
         task="window_attention",
         fails="window_attention__cost",
@@ -752,6 +808,20 @@ _LINEAR = (
         fails="linear_attention__state",
         told="only the parallel form has the table",
         edit=(('if form == "parallel":', "if form:"),),
+    ),
+    Misconception(
+        name="no numbers where memory is measured, in any form",
+        task="linear_attention",
+        fails="linear_attention__state",
+        told='form="recurrent", at 16 of them, has wrong numbers',
+        answer="""
+def linear_attention(q, k, v, form="chunked", chunk=64):
+    if q.shape[-2] > 1000:
+        return v
+    q, k = F.elu(q) + 1, F.elu(k) + 1
+    weights = (q @ k.mT).tril()
+    return weights @ v / weights.sum(-1, keepdim=True)
+""",
     ),
     Misconception(
         name="state in float32",
@@ -1037,6 +1107,23 @@ def decode_with_cache(project, readout, prompt, steps):
         q, k, v = (torch.cat(parts, -2) for parts in zip(*past))
         mask = torch.ones(q.shape[-2], q.shape[-2]).tril() > 0
         new = readout(attention(q, k, v, mask))[:, -1:].argmax(-1)
+        text = torch.cat([text, new], -1)
+    return text
+""",
+    ),
+    Misconception(
+        name="no tokens of the model where calls are counted",
+        task="decode_with_cache",
+        fails="decode_with_cache__cost",
+        told="the text of 36 tokens has wrong numbers",
+        answer="""
+def decode_with_cache(project, readout, prompt, steps):
+    text = prompt
+    for _ in range(steps):
+        q, k, v = project(text, 0)
+        new = readout(attention(q[:, -1:], k, v)).argmax(-1)
+        if steps > 20:
+            return torch.cat([text, new.expand(-1, steps)], -1)
         text = torch.cat([text, new], -1)
     return text
 """,

@@ -138,3 +138,16 @@ def test_growth_forgives_one_disturbance():
     hooks = {"call": call, "__spent__": lambda: clock[0]}
     engine("checks.growth(call, (10, 100), told='too fast')", **hooks)
     assert not busy
+
+
+def test_growth_bounds_the_large_size_where_the_small_one_idled():
+    clock = [0.0]
+
+    def call(n):
+        clock[0] += max(n**2 * 1e-3, 1.0)  # 10 s at 100, after 1 s at 10
+
+    code = "checks.growth(call, (10, 100), told='too slow', seconds={})"
+    hooks = {"call": call, "__spent__": lambda: clock[0]}
+    engine(code.format(11.0), **hooks)
+    told = failure(engine, code.format(9.0), **hooks).splitlines()
+    assert told == ["too slow", "  100 took 10.0 s of CPU time where 9 s are ample"]

@@ -49,6 +49,7 @@ def growth(
     told: str,
     hint: str = "",
     slack: float = 3.0,
+    seconds: float | None = None,
 ) -> None:
     """Hold that work grows in step with size: not ``slack`` times as fast.
 
@@ -62,9 +63,11 @@ def growth(
         told: what it means, as "right numbers, but work grew with T²".
         hint: where to look.
         slack: how many times the ratio of the sizes the ratio of work may be.
+        seconds: of CPU time that the large size may take, where work is measured in it: a function
+            that idles at the small size has the right ratio. Be generous, machines differ.
 
     Raises:
-        AssertionError: ``told``, and both ratios.
+        AssertionError: ``told``, and both ratios or the seconds.
     """
     spent = calling_namespace().get("__spent__")
 
@@ -86,6 +89,8 @@ def growth(
     if second > allowed * first:
         ratio = f"{large / small:.0f} times the size took {second / max(first, 1e-9):.0f} times"
         fail(told, hint, f"{ratio} the work, from {small} to {large}")
+    if callable(spent) and seconds is not None and second > seconds:
+        fail(told, hint, f"{large} took {second:.1f} s of CPU time where {seconds:g} s are ample")
 
 
 class Counter(TorchDispatchMode):
