@@ -343,6 +343,18 @@ def test_attention_in_pieces_through_a_cache_equals_attention_at_once(device, ke
     assert cache.nbytes == 2 * 2 * kv_heads * 7 * 2 * 8  # keys and values are kept once a group
 
 
+@pytest.mark.parametrize("kernel", BIASED)
+def test_a_bias_joins_the_scores_of_each_piece_through_a_cache(kernel):
+    layer, cache, end = MultiHeadAttention(8, 2, kernel=kernel), Cache(5), 0
+    x, bias = torch.randn(2, 5, 8), torch.randn(5, 5)
+    whole, pieces = layer(x, causal=True, bias=bias), []
+    with torch.no_grad():
+        for piece in x.split([2, 1, 2], 1):
+            start, end = end, end + piece.shape[1]
+            pieces.append(layer(piece, causal=True, bias=bias[start:end, :end], cache=cache))
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_piece_sees_all_of_itself_in_a_cache_unless_it_is_causal(causal):
     layer = MultiHeadAttention(8, 2)
@@ -408,9 +420,10 @@ def test_what_a_layer_cannot_do_with_a_cache_writes_nothing_into_it():
     assert cache.length == 0
 
 
-def test_one_head_is_attention_of_the_whole_width():
-    layer = MultiHeadAttention(6, 1)
-    x = torch.randn(2, 5, 6)
+@pytest.mark.parametrize("D", [1, 6])
+def test_one_head_is_attention_of_the_whole_width(D):
+    layer = MultiHeadAttention(D, 1)
+    x = torch.randn(2, 5, D)
     q, k, v = (x @ W.mT for W in layer.in_proj_weight.chunk(3))  # biases start at zero
     expected = layer.out_proj(scaled_dot_product_attention(q, k, v))
     torch.testing.assert_close(layer(x), expected)
