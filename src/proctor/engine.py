@@ -27,7 +27,9 @@ from proctor.records import Record
 from proctor.terms import Terms, banned_in, unrun
 from proctor.zygote import Zygote
 
-ATTEMPTS = 3
+UNBORN = 3  # deaths of each worker before it is given anything
+DEATHS = 12  # of workers on one submission: who kills them may have nothing to do with it
+LOST = 3600.0  # seconds that one submission may lose to such deaths
 GRACE = 60.0  # seconds beyond every budget after which a silent worker is given up
 BUSY = 4  # times longer than its budgets say a submission may take on a machine that is busy
 
@@ -93,7 +95,7 @@ class Engine:
         """
         self._brief(exercise, terms)
         waiting = deque(submissions)
-        tried: dict[str, int] = {}
+        lost: dict[str, list[float]] = {}  # what each try took that its worker did not survive
         unborn = 0
         patience = GRACE + BUSY * terms.limits.total_wall
         while waiting or any(w.student is not None for w in self.workers):
@@ -114,14 +116,15 @@ class Engine:
                 self._start()
                 if each.pid is None:
                     unborn += 1
-                    if unborn > ATTEMPTS * self.jobs:  # they may all have died at once
+                    if unborn > UNBORN * self.jobs:  # they may all have died at once
                         raise EngineError(f"no worker starts at level {self.level}: {said}")
                 elif student is not None:
-                    tried[student] = tried.get(student, 0) + 1
-                if student is not None and tried.get(student, 0) < ATTEMPTS:
+                    lost.setdefault(student, []).append(time.monotonic() - each.since)
+                tries = lost.get(student, [])
+                if student is not None and len(tries) < DEATHS and sum(tries) < LOST:
                     waiting.append(student)
                 elif student is not None:
-                    reason = f"grading stopped {ATTEMPTS} times on this submission"
+                    reason = f"grading stopped {len(tries)} times on this submission"
                     yield self._given_up(exercise, student, submissions[student], terms, reason)
 
     def _record(
