@@ -236,20 +236,6 @@ def test_data_drawn_from_other_generators_goes_on_as_well(tmp_path, make, crash)
     assert run(network(seed=1), make(), **options).loss == wanted.loss
 
 
-def test_a_checkpoint_that_knows_no_other_generators_is_gone_on_from(tmp_path):
-    path = tmp_path / "run.pt"
-    wanted = run(network(), with_generator("loader"), steps=3)
-    run(network(), with_generator("loader"), steps=3, checkpoint=path)
-    content = read_checkpoint(path)
-    (own,) = content["processes"]
-    for states in (own["generators"], own["place"]["start"]):
-        del states["numpy"], states["own"]
-    write_checkpoint(path, content)
-    found = run(network(), with_generator("loader"), steps=5, checkpoint=path)
-    assert found.loss[:3] == wanted.loss
-    assert len(found.loss) == 5
-
-
 def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path):
     model, again = network(), network(seed=5)
     history = run(model, checkpoint=tmp_path / "run.pt")
@@ -525,21 +511,6 @@ def test_a_run_that_was_interrupted_in_its_update_leaves_the_rate_as_it_was(monk
         run(model, optimiser=optimiser, steps=4, schedule=cosine(4, warmup=1))
     assert seen == [0.5e-2]
     assert optimiser.param_groups[0]["lr"] == 1e-2
-
-
-def test_a_checkpoint_with_the_rate_of_its_last_step_is_gone_on_from(tmp_path):
-    """Older ones hold the optimiser as that step had it, and no architecture."""
-    path, options = tmp_path / "run.pt", {"schedule": cosine(6)}
-    wanted = run(network(), **options)
-    run(network(), steps=4, checkpoint=path, **options)
-    content = read_checkpoint(path)
-    del content["identity"]["architecture"]
-    (group,) = content["optimiser"]["param_groups"]
-    group |= {"initial_lr": group["lr"], "lr": group["lr"] * cosine(6)(3)}
-    write_checkpoint(path, content)
-    found = run(network(seed=1), checkpoint=path, **options)
-    assert found.rate == wanted.rate
-    assert found.loss == wanted.loss
 
 
 def test_the_progress_bar_shows_loss_and_tokens_a_second(capsys):

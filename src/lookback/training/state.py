@@ -147,18 +147,14 @@ def generators(own: Mapping[str, torch.Generator]) -> dict[str, Any]:
 
 
 def restore(states: Mapping[str, Any], own: Mapping[str, torch.Generator]) -> None:
-    """Put every generator back into a state of :func:`generators`.
-
-    What an older checkpoint does not hold stays as it is.
-    """
+    """Put every generator back into a state of :func:`generators`."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])
-    if "numpy" in states:
-        np.random.set_state(tuple(states["numpy"]))  # noqa: NPY002
+    np.random.set_state(tuple(states["numpy"]))  # noqa: NPY002
     version, numbers, gauss_next = states["python"]
     random.setstate((version, tuple(numbers), gauss_next))
-    for name, state in states.get("own", {}).items():
+    for name, state in states["own"].items():
         if name in own:
             own[name].set_state(state)
 
@@ -214,9 +210,6 @@ def load_state(
         raise ValueError(f"the checkpoint {path} belongs to another run: {differences}")
     model.load_state_dict(part(content, "model", path))
     optimiser.load_state_dict(content["optimiser"])
-    if "architecture" not in content["identity"]:  # older: the rates stand as the schedule had them
-        for group in optimiser.param_groups:
-            group["lr"] = group.pop("initial_lr", group["lr"])
     if scaler.is_enabled():
         scaler.load_state_dict(content["scaler"])
     own = content["processes"][accelerator.process_index]
